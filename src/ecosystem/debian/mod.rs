@@ -1,0 +1,1 @@
+//! Debian packages: signed indexes, apt's resolution, `.deb` to part, and dpkg's configuration.

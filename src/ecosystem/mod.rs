@@ -1,0 +1,4 @@
+//! Where artifacts come from: one folder per kind, each with its index, its solver and its way from an
+//! artifact to a part. Nothing outside an ecosystem's folder knows how it works, and none knows another.
+
+pub mod debian;

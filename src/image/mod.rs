@@ -1,0 +1,1 @@
+//! OCI images: configuration, manifest, index; layouts and archives of them.

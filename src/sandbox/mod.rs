@@ -1,0 +1,1 @@
+//! Running programs inside a tree with no network and no privileges, and reading back what they changed.
