@@ -26,6 +26,8 @@ pub struct Error {
     kind: Kind,
     /// Outermost first; never empty.
     chain: Vec<String>,
+    /// Lines that show rather than say: the offending text, a script's output.
+    detail: Option<String>,
     hints: Vec<String>,
 }
 
@@ -35,7 +37,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// Trouble, in one sentence without a full stop.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { kind: Kind::Trouble, chain: vec![message.into()], hints: Vec::new() }
+        Self { kind: Kind::Trouble, chain: vec![message.into()], detail: None, hints: Vec::new() }
     }
 
     /// A well-defined "no" ([`Kind::No`]).
@@ -58,10 +60,17 @@ impl Error {
         self
     }
 
+    /// Adds lines that are printed as they are after the chain.
+    pub fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
     /// Puts `cause` (and what caused it) beneath this error; its hints are kept, its kind is not.
     pub fn caused_by(mut self, cause: impl Into<Error>) -> Self {
         let cause = cause.into();
         self.chain.extend(cause.chain);
+        self.detail = self.detail.or(cause.detail);
         for hint in cause.hints {
             self = self.hint(hint);
         }
@@ -81,6 +90,11 @@ impl Error {
     /// The sentences, outermost first.
     pub fn chain(&self) -> &[String] {
         &self.chain
+    }
+
+    /// Lines to print as they are.
+    pub fn details(&self) -> Option<&str> {
+        self.detail.as_deref()
     }
 
     /// What to do about it.
@@ -115,7 +129,7 @@ impl<E: std::error::Error> From<E> for Error {
             }
             source = cause.source();
         }
-        Self { kind: Kind::Trouble, chain, hints: Vec::new() }
+        Self { kind: Kind::Trouble, chain, detail: None, hints: Vec::new() }
     }
 }
 

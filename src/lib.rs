@@ -27,6 +27,7 @@ pub mod layer;
 pub mod net;
 pub mod sandbox;
 pub mod store;
+pub mod workspace;
 
 pub use digest::Digest;
 pub use error::{Context, Error, Result};

@@ -1,0 +1,347 @@
+//! Definitions: `envs/NAME.toml` and what it extends, merged and validated into [`Settings`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use toml::Spanned;
+
+use super::settings::{Base, Debian, ImageSettings, Settings, Source, Suite, User, main};
+use super::{Platform, Workspace, diagnostic, read};
+use crate::error::{Context, Error, Result};
+
+/// How deep definitions may extend one another.
+const MAXIMUM_DEPTH: usize = 16;
+
+/// The exclusion sets that apply unless a definition says otherwise: slim by default.
+const SLIM: [&str; 3] = ["docs", "locales", "man"];
+
+/// A definition file as written.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct File {
+    description: Option<String>,
+    extends: Vec<Spanned<String>>,
+    platforms: Option<Vec<Spanned<String>>>,
+    debian: Option<DebianFile>,
+    users: BTreeMap<String, User>,
+    image: ImageSettings,
+    // Planned places, refused with a clear word until they are built.
+    python: Option<Spanned<IgnoredAny>>,
+    npm: Option<Spanned<IgnoredAny>>,
+    fetch: Option<Spanned<IgnoredAny>>,
+    copy: Option<Spanned<IgnoredAny>>,
+    run: Option<Spanned<IgnoredAny>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct DebianFile {
+    suite: Option<Spanned<String>>,
+    suites: Option<Vec<SuiteFile>>,
+    components: Option<Vec<String>>,
+    snapshot: Option<Spanned<String>>,
+    packages: Vec<Spanned<String>>,
+    exclude: Option<Vec<Spanned<String>>>,
+    base: Option<Base>,
+    accept_unconfigured: Vec<String>,
+    preseed: BTreeMap<String, String>,
+    source: Vec<Source>,
+    local: Vec<String>,
+    allow_expired: bool,
+}
+
+/// A suite by its name alone, or with what differs from the usual.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum SuiteFile {
+    Name(String),
+    Full(SuiteTable),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct SuiteTable {
+    name: String,
+    origin: Option<String>,
+    components: Option<Vec<String>>,
+    #[serde(default)]
+    allow_expired: bool,
+}
+
+/// What has been gathered from a definition and those it extends.
+#[derive(Default)]
+struct Merged {
+    description: String,
+    platforms: Option<Vec<Platform>>,
+    suites: Option<Vec<Suite>>,
+    snapshot: Option<String>,
+    packages: BTreeSet<String>,
+    exclude: Option<BTreeSet<String>>,
+    base: Option<Base>,
+    accept_unconfigured: BTreeSet<String>,
+    preseed: BTreeMap<String, String>,
+    source: Vec<Source>,
+    local: BTreeSet<String>,
+    users: BTreeMap<String, User>,
+    image: ImageSettings,
+}
+
+/// Reads the definition of `environment` and all it extends.
+pub fn load(workspace: &Workspace, environment: &str) -> Result<Settings> {
+    let mut merged = Merged::default();
+    gather(workspace, environment, &mut merged, &mut Vec::new())?;
+    merged.finish().context(|| format!("in the definition of `{environment}`"))
+}
+
+fn gather(workspace: &Workspace, name: &str, merged: &mut Merged, above: &mut Vec<String>) -> Result<()> {
+    let path = workspace.definition_path(name);
+    let shown = Path::new("envs").join(format!("{name}.toml"));
+    let text = read(&path)?;
+    let file: File = toml::from_str(&text).map_err(|error| diagnostic::toml(&shown, &text, &error))?;
+    let complain = |span: Range<usize>, message: &str| diagnostic::at(&shown, &text, span, message);
+
+    above.push(name.to_owned());
+    for extended in &file.extends {
+        let wanted = extended.get_ref();
+        if above.contains(wanted) {
+            let circle = format!("{} -> {wanted}", above.join(" -> "));
+            return Err(complain(extended.span(), &format!("definitions extend one another in a circle: {circle}")));
+        }
+        if above.len() >= MAXIMUM_DEPTH {
+            return Err(complain(
+                extended.span(),
+                &format!("definitions extend one another more than {MAXIMUM_DEPTH} deep"),
+            ));
+        }
+        if !is_name(wanted) || !workspace.definition_path(wanted).is_file() {
+            return Err(complain(extended.span(), &format!("there is no definition `envs/{wanted}.toml`")));
+        }
+        gather(workspace, wanted, merged, above)?;
+    }
+    above.pop();
+    merged.add(file, &complain)
+}
+
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.+".contains(c)) && !name.starts_with('.')
+}
+
+impl Merged {
+    /// Puts a definition on top of those it extends: lists grow, single values are replaced.
+    fn add(&mut self, file: File, complain: &dyn Fn(Range<usize>, &str) -> Error) -> Result<()> {
+        for (key, value) in [
+            ("[python]", &file.python),
+            ("[npm]", &file.npm),
+            ("[[fetch]]", &file.fetch),
+            ("[[copy]]", &file.copy),
+            ("[[run]]", &file.run),
+        ] {
+            if let Some(value) = value {
+                return Err(complain(
+                    value.span(),
+                    &format!("`{key}` is not built yet: this kiln bakes Debian packages"),
+                ));
+            }
+        }
+        if let Some(description) = file.description {
+            self.description = description;
+        }
+        if let Some(platforms) = file.platforms {
+            let mut parsed = BTreeSet::new();
+            for platform in platforms {
+                let parse = platform.get_ref().parse::<Platform>();
+                parsed.insert(parse.map_err(|error| {
+                    error
+                        .hints()
+                        .iter()
+                        .fold(complain(platform.span(), error.message()), |error, hint| error.hint(hint.clone()))
+                })?);
+            }
+            self.platforms = Some(parsed.into_iter().collect());
+        }
+        if let Some(debian) = file.debian {
+            self.add_debian(debian, complain)?;
+        }
+        for (name, user) in file.users {
+            check_user(&name, &user)?;
+            self.users.insert(name, user);
+        }
+        self.add_image(file.image);
+        Ok(())
+    }
+
+    fn add_debian(&mut self, file: DebianFile, complain: &dyn Fn(Range<usize>, &str) -> Error) -> Result<()> {
+        let components = file.components.unwrap_or_else(main);
+        if let Some(suites) = file.suites {
+            self.suites = Some(suites.into_iter().map(|suite| suite.resolve(&components)).collect());
+        } else if let Some(suite) = file.suite {
+            if !is_name(suite.get_ref()) {
+                return Err(complain(suite.span(), &format!("`{}` is not the name of a suite", suite.get_ref())));
+            }
+            self.suites = Some(usual_suites(suite.get_ref(), &components, file.allow_expired));
+        }
+        if let Some(snapshot) = file.snapshot {
+            if !is_timestamp(snapshot.get_ref()) {
+                return Err(complain(snapshot.span(), "a snapshot is a point in time such as `2026-07-11T00:00:00Z`"));
+            }
+            self.snapshot = Some(snapshot.into_inner());
+        }
+        for package in file.packages {
+            if package.get_ref().trim().is_empty() {
+                return Err(complain(package.span(), "a package has a name"));
+            }
+            self.packages.insert(package.into_inner());
+        }
+        if let Some(exclude) = file.exclude {
+            let mut names = BTreeSet::new();
+            for name in exclude {
+                if !SLIM.contains(&name.get_ref().as_str()) {
+                    let near = super::nearest(name.get_ref(), SLIM.into_iter());
+                    let error =
+                        complain(name.span(), &format!("`{}` is no set of files that can be excluded", name.get_ref()));
+                    return Err(match near {
+                        Some(near) => error.hint(format!("did you mean `{near}`?")),
+                        None => error.hint(format!("there are: {}", SLIM.join(", "))),
+                    });
+                }
+                names.insert(name.into_inner());
+            }
+            self.exclude = Some(names);
+        }
+        self.base = file.base.or(self.base);
+        self.accept_unconfigured.extend(file.accept_unconfigured);
+        self.preseed.extend(file.preseed);
+        self.source.extend(file.source);
+        self.local.extend(file.local);
+        Ok(())
+    }
+
+    fn add_image(&mut self, image: ImageSettings) {
+        let own = &mut self.image;
+        // A new entrypoint without a command of its own does not want the one of another program.
+        if !image.entrypoint.is_empty() {
+            own.entrypoint = image.entrypoint;
+            own.command.clear();
+        }
+        if !image.command.is_empty() {
+            own.command = image.command;
+        }
+        own.user = image.user.or(own.user.take());
+        own.workdir = image.workdir.or(own.workdir.take());
+        own.stop_signal = image.stop_signal.or(own.stop_signal.take());
+        own.healthcheck = image.healthcheck.or(own.healthcheck.take());
+        own.env.extend(image.env);
+        own.labels.extend(image.labels);
+        for (list, more) in [(&mut own.ports, image.ports), (&mut own.volumes, image.volumes)] {
+            list.extend(more);
+            list.sort();
+            list.dedup();
+        }
+    }
+
+    fn finish(self) -> Result<Settings> {
+        let suites = self.suites.ok_or_else(|| {
+            Error::new("no Debian suite is named")
+                .hint("say which in the definition: `[debian]` with `suite = \"trixie\"`")
+        })?;
+        let platforms = self.platforms.or_else(|| Platform::of_this_machine().map(|platform| vec![platform]));
+        let platforms = platforms.filter(|platforms| !platforms.is_empty()).ok_or_else(|| {
+            Error::new("no platform is named").hint("say which in the definition: `platforms = [\"linux/amd64\"]`")
+        })?;
+        for port in &self.image.ports {
+            check_port(port)?;
+        }
+        Ok(Settings {
+            description: self.description,
+            platforms,
+            debian: Debian {
+                suites,
+                snapshot: self.snapshot,
+                packages: self.packages.into_iter().collect(),
+                exclude: self.exclude.unwrap_or_else(|| SLIM.map(str::to_owned).into()).into_iter().collect(),
+                base: self.base.unwrap_or_default(),
+                accept_unconfigured: self.accept_unconfigured.into_iter().collect(),
+                preseed: self.preseed,
+                source: self.source,
+                local: self.local.into_iter().collect(),
+            },
+            users: self.users,
+            image: self.image,
+        })
+    }
+}
+
+impl SuiteFile {
+    fn resolve(self, components: &[String]) -> Suite {
+        let table = match self {
+            Self::Name(name) => SuiteTable { name, origin: None, components: None, allow_expired: false },
+            Self::Full(table) => table,
+        };
+        let origin = table
+            .origin
+            .unwrap_or_else(|| if table.name.ends_with("-security") { "debian-security" } else { "debian" }.to_owned());
+        Suite {
+            origin,
+            name: table.name,
+            components: table.components.unwrap_or_else(|| components.to_vec()),
+            allow_expired: table.allow_expired,
+        }
+    }
+}
+
+/// A release with what belongs to it: its updates and its security suite. `sid` has neither.
+fn usual_suites(name: &str, components: &[String], allow_expired: bool) -> Vec<Suite> {
+    let suite = |origin: &str, name: String| Suite {
+        origin: origin.to_owned(),
+        name,
+        components: components.to_vec(),
+        allow_expired,
+    };
+    let mut suites = vec![suite("debian", name.to_owned())];
+    if !matches!(name, "sid" | "unstable" | "experimental" | "rc-buggy") {
+        suites.push(suite("debian", format!("{name}-updates")));
+        suites.push(suite("debian-security", format!("{name}-security")));
+    }
+    suites
+}
+
+/// `YYYY-MM-DDTHH:MM:SSZ`, digits in the right places.
+fn is_timestamp(text: &str) -> bool {
+    let shape = "dddd-dd-ddTdd:dd:ddZ";
+    text.len() == shape.len()
+        && text
+            .bytes()
+            .zip(shape.bytes())
+            .all(|(found, wanted)| if wanted == b'd' { found.is_ascii_digit() } else { found == wanted })
+}
+
+fn check_user(name: &str, user: &User) -> Result<()> {
+    let good = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-')
+        && name.len() <= 32;
+    if !good {
+        return Err(Error::new(format!("`{name}` is not a user's name"))
+            .hint("lower-case letters, digits, `-` and `_`, starting with a letter"));
+    }
+    for (what, value) in [("home", &user.home), ("shell", &user.shell)] {
+        if !value.starts_with('/') || value.contains([':', '\n']) {
+            return Err(Error::new(format!("the {what} of user `{name}`, {value:?}, is not an absolute path")));
+        }
+    }
+    Ok(())
+}
+
+fn check_port(port: &str) -> Result<()> {
+    let (number, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
+    if number.parse::<u16>().is_ok_and(|number| number > 0) && ["tcp", "udp", "sctp"].contains(&protocol) {
+        return Ok(());
+    }
+    Err(Error::new(format!("`{port}` is not a port")).hint("ports are written as `80/tcp` or `53/udp`"))
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -1,0 +1,147 @@
+//! The workspace: `kiln.toml`, `envs/*.toml` and where lockfiles lie, as validated values.
+//!
+//! TOML text becomes typed settings here, and every complaint about it points at the offending text.
+//! Nothing here knows the network, the store, or what a lockfile says.
+
+mod definition;
+mod diagnostic;
+mod platform;
+mod settings;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+pub use definition::load;
+pub use platform::Platform;
+pub use settings::{Base, Debian, Healthcheck, ImageSettings, Settings, Source, Suite, User};
+
+use crate::error::{Context, Error, Kind, Result};
+
+/// The most bytes that a definition or `kiln.toml` may have.
+const MAXIMUM_SIZE: u64 = 1 << 20;
+
+/// A folder with `kiln.toml`, `envs/` and `lockfiles/`.
+#[derive(Clone, Debug)]
+pub struct Workspace {
+    /// The folder.
+    pub root: PathBuf,
+    /// Addresses of origins by name, from `[origins]`.
+    pub origins: BTreeMap<String, Vec<String>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct File {
+    origins: BTreeMap<String, Addresses>,
+}
+
+/// One address or several, tried in order.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Addresses {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Workspace {
+    /// Finds the workspace that `start` is in: the nearest folder upwards with a `kiln.toml`.
+    pub fn find(start: &Path) -> Result<Self> {
+        let root = start.ancestors().find(|folder| folder.join("kiln.toml").is_file()).ok_or_else(|| {
+            Error::new(format!(
+                "{} is in no workspace: neither it nor a folder above it has a `kiln.toml`",
+                start.display()
+            ))
+            .kind(Kind::NotFound)
+            .hint("`kiln init` starts a workspace here; `-C DIR` uses the one in DIR")
+        })?;
+        let path = root.join("kiln.toml");
+        let text = read(&path)?;
+        let file: File =
+            toml::from_str(&text).map_err(|error| diagnostic::toml(Path::new("kiln.toml"), &text, &error))?;
+        let origins = file
+            .origins
+            .into_iter()
+            .map(|(name, addresses)| match addresses {
+                Addresses::One(address) => (name, vec![address]),
+                Addresses::Several(addresses) => (name, addresses),
+            })
+            .collect();
+        Ok(Self { root: root.to_owned(), origins })
+    }
+
+    /// The names of all environments, sorted: the definitions in `envs/` that are no mere base of others
+    /// (those whose name starts with `_`).
+    pub fn environments(&self) -> Result<Vec<String>> {
+        let folder = self.root.join("envs");
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&folder).context(|| format!("listing {}", folder.display()))? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            if let Some(name) = name.strip_suffix(".toml")
+                && !name.starts_with(['_', '.'])
+            {
+                names.push(name.to_owned());
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// The environments that `asked` names, each once, in that order; all of them if it names none.
+    pub fn select(&self, asked: &[String]) -> Result<Vec<String>> {
+        let known = self.environments()?;
+        if asked.is_empty() {
+            if known.is_empty() {
+                return Err(Error::new(format!("the workspace at {} has no environment", self.root.display()))
+                    .hint("an environment is a file `envs/NAME.toml`; `kiln init` writes a first one"));
+            }
+            return Ok(known);
+        }
+        let mut selected: Vec<String> = Vec::new();
+        for name in asked {
+            if !known.contains(name) {
+                let mut error = Error::new(format!("no environment `{name}` in {}", self.root.join("envs").display()))
+                    .kind(Kind::NotFound);
+                error = match nearest(name, known.iter().map(String::as_str)) {
+                    Some(near) => error.hint(format!("did you mean `{near}`?")),
+                    None => error.hint(format!("there are: {}", known.join(", "))),
+                };
+                return Err(error);
+            }
+            if !selected.contains(name) {
+                selected.push(name.clone());
+            }
+        }
+        Ok(selected)
+    }
+
+    /// Where the definition of `environment` is.
+    pub fn definition_path(&self, environment: &str) -> PathBuf {
+        self.root.join("envs").join(format!("{environment}.toml"))
+    }
+
+    /// Where the lockfile of `environment` is.
+    pub fn lockfile_path(&self, environment: &str) -> PathBuf {
+        self.root.join("lockfiles").join(format!("{environment}.lock"))
+    }
+}
+
+/// The name among `known` that `name` was probably meant to be.
+pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= (name.len().max(candidate.len()) / 3).max(1))
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+/// Reads a text file of reasonable size.
+fn read(path: &Path) -> Result<String> {
+    let size = fs::metadata(path).context(|| format!("reading {}", path.display()))?.len();
+    if size > MAXIMUM_SIZE {
+        return Err(Error::new(format!("{} has {size} bytes; at most {MAXIMUM_SIZE} are accepted", path.display())));
+    }
+    fs::read_to_string(path).context(|| format!("reading {}", path.display()))
+}
