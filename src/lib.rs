@@ -24,6 +24,7 @@ pub mod ecosystem;
 pub mod error;
 pub mod image;
 pub mod layer;
+pub mod lock;
 pub mod net;
 pub mod sandbox;
 pub mod store;

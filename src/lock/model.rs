@@ -1,0 +1,175 @@
+//! What a lockfile says, as values, and reading it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::VERSION;
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::workspace::{Platform, Settings};
+
+/// A lockfile. Lists are sorted, as [`Lockfile::normalize`] leaves them.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Lockfile {
+    pub version: u32,
+    pub revision: u32,
+    /// The format ([`crate::FORMAT`]) that the outputs are made with.
+    pub format: u32,
+    /// The effective settings.
+    pub environment: Settings,
+    /// Where the pins come from.
+    #[serde(default, rename = "origin")]
+    pub origins: Vec<Evidence>,
+    #[serde(default, rename = "package")]
+    pub packages: Vec<Package>,
+    /// What building gave.
+    #[serde(default, rename = "output")]
+    pub outputs: Vec<Output>,
+}
+
+/// A signed index that pins were taken from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Evidence {
+    pub name: String,
+    pub suite: String,
+    /// Its `Date`, as `2026-11-15T09:42:10Z`.
+    pub date: String,
+    /// The SHA-256 of the signed file.
+    pub signed_index: Digest,
+    /// Fingerprints of the keys whose signatures on it are good.
+    pub keys: Vec<String>,
+    /// Exceptions of the definition that were needed to accept it.
+    #[serde(default)]
+    pub exceptions: Vec<String>,
+}
+
+/// A package at one version.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Package {
+    pub ecosystem: String,
+    pub name: String,
+    pub version: String,
+    /// The source package, by which vulnerabilities are filed.
+    pub source: String,
+    pub source_version: String,
+    /// The origin and suite, as `debian/trixie`.
+    pub origin: String,
+    /// Whether it belongs to the Essential set that the environment stands on.
+    #[serde(default)]
+    pub base: bool,
+    /// The definition's words that ask for it.
+    #[serde(default)]
+    pub requested: Option<String>,
+    /// The packages that need it, on any platform.
+    #[serde(default)]
+    pub required_by: Vec<String>,
+    /// What is fetched, by platform.
+    pub artifacts: BTreeMap<Platform, Artifact>,
+}
+
+/// One downloaded file.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Artifact {
+    /// Where its origin keeps it; for a local file, where the workspace does.
+    pub path: String,
+    pub sha256: Digest,
+    /// Bytes.
+    pub size: u64,
+    /// The architecture it is for: the platform's, or `all`.
+    pub architecture: String,
+    /// Whether its scripts run, seen when it was first fetched.
+    #[serde(default)]
+    pub scripts: Option<Scripts>,
+    /// The SHA-256 over its scripts, if it has any.
+    #[serde(default)]
+    pub scripts_sha256: Option<Digest>,
+}
+
+/// What becomes of a package's scripts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scripts {
+    /// It has none.
+    None,
+    /// They ran in the sandbox.
+    Sandbox,
+    /// It has some, and the definition accepts that they do not run.
+    Unrun,
+}
+
+/// What building for one platform gave.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Output {
+    pub platform: Platform,
+    /// The digest of the [`super::PlatformLock`] it was made from.
+    pub platform_lock: Digest,
+    /// The digest of the image's manifest.
+    pub image: Digest,
+    pub layers: Vec<LayerOutput>,
+}
+
+/// One layer of an image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct LayerOutput {
+    /// What it holds, in a word or two.
+    pub name: String,
+    /// The digest of the uncompressed layer.
+    pub diff_id: Digest,
+    /// The digest of the layer as stored.
+    pub digest: Digest,
+    /// Bytes of the layer as stored.
+    pub size: u64,
+}
+
+impl Lockfile {
+    /// Reads a lockfile. A newer `version` is refused with both numbers; unknown keys of a newer
+    /// `revision` are ignored.
+    pub fn parse(text: &str) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Version {
+            version: u32,
+        }
+        let found: Version = toml::from_str(text)
+            .map_err(|error| Error::new("it has no `version`, so it is no lockfile of kiln's").caused_by(error))?;
+        if found.version != VERSION {
+            return Err(Error::new(format!("its version is {}, this kiln knows version {VERSION}", found.version))
+                .hint("use a newer kiln, or lock again with this one: remove the lockfile and run `kiln lock`"));
+        }
+        // toml's own message spans several lines and shows the place.
+        toml::from_str(text).map_err(|error| {
+            Error::new("it is damaged")
+                .detail(error.to_string().trim_end().to_owned())
+                .hint("after a merge conflict, keep either side and run `kiln lock`; the file is never edited by hand")
+        })
+    }
+
+    /// Sorts what has an order of its own.
+    pub fn normalize(&mut self) {
+        self.origins.sort();
+        for package in &mut self.packages {
+            package.required_by.sort();
+            package.required_by.dedup();
+        }
+        self.packages.sort_by(|a, b| {
+            (&a.ecosystem, &a.name, a.artifacts.keys().next(), &a.version).cmp(&(
+                &b.ecosystem,
+                &b.name,
+                b.artifacts.keys().next(),
+                &b.version,
+            ))
+        });
+        self.outputs.sort_by_key(|output| output.platform);
+    }
+
+    /// The pinned output for `platform`, if it was made from the platform lock with that digest.
+    pub fn output(&self, platform: Platform, platform_lock: &Digest) -> Option<&Output> {
+        self.outputs.iter().find(|output| output.platform == platform && output.platform_lock == *platform_lock)
+    }
+}

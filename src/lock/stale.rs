@@ -1,0 +1,115 @@
+//! Why a lockfile no longer fits its definition: every reason has a name, and all are printed.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::Serialize;
+
+use super::model::Lockfile;
+use crate::FORMAT;
+use crate::workspace::Settings;
+
+/// One reason why a lockfile is stale.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "reason", rename_all = "kebab-case")]
+pub enum Reason {
+    /// There is no lockfile.
+    Missing,
+    /// It was made for another format of images.
+    Format { locked: u32, known: u32 },
+    /// The definition asks for something that the lock does not hold.
+    RequirementAdded { requirement: String },
+    /// The lock holds something that the definition no longer asks for.
+    RequirementRemoved { requirement: String },
+    /// The definition has a platform that the lock does not hold.
+    PlatformAdded { platform: String },
+    /// The lock has a platform that the definition no longer has.
+    PlatformRemoved { platform: String },
+    /// A setting that decides where packages come from or which are taken.
+    SourcesChanged { setting: String },
+    /// A setting that shapes the image without moving a pin.
+    SettingChanged { setting: String },
+}
+
+impl Reason {
+    /// Whether indexes are needed to mend it.
+    pub fn needs_resolution(&self) -> bool {
+        !matches!(self, Self::Format { .. } | Self::SettingChanged { .. } | Self::PlatformRemoved { .. })
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => write!(formatter, "missing: there is no lockfile"),
+            Self::Format { locked, known } => {
+                write!(formatter, "format: locked for format {locked}, this kiln makes format {known}")
+            }
+            Self::RequirementAdded { requirement } => {
+                write!(formatter, "requirement-added: `{requirement}` is asked for and not locked")
+            }
+            Self::RequirementRemoved { requirement } => {
+                write!(formatter, "requirement-removed: `{requirement}` is locked and no longer asked for")
+            }
+            Self::PlatformAdded { platform } => write!(formatter, "platform-added: {platform} is not locked"),
+            Self::PlatformRemoved { platform } => {
+                write!(formatter, "platform-removed: {platform} is locked and no longer wanted")
+            }
+            Self::SourcesChanged { setting } => {
+                write!(formatter, "sources-changed: `{setting}` is not what it was when locked")
+            }
+            Self::SettingChanged { setting } => {
+                write!(formatter, "setting-changed: `{setting}` is not what it was when locked")
+            }
+        }
+    }
+}
+
+/// Every reason why `lockfile` does not fit `settings`; none if it does.
+pub fn reasons(lockfile: Option<&Lockfile>, settings: &Settings) -> Vec<Reason> {
+    let Some(lockfile) = lockfile else { return vec![Reason::Missing] };
+    let locked = &lockfile.environment;
+    let mut reasons = Vec::new();
+    if lockfile.format != FORMAT {
+        reasons.push(Reason::Format { locked: lockfile.format, known: FORMAT });
+    }
+    let (old, new) = (requirements(locked), requirements(settings));
+    reasons.extend(new.difference(&old).map(|added| Reason::RequirementAdded { requirement: added.clone() }));
+    reasons.extend(old.difference(&new).map(|removed| Reason::RequirementRemoved { requirement: removed.clone() }));
+    for platform in &settings.platforms {
+        if !locked.platforms.contains(platform) {
+            reasons.push(Reason::PlatformAdded { platform: platform.to_string() });
+        }
+    }
+    for platform in &locked.platforms {
+        if !settings.platforms.contains(platform) {
+            reasons.push(Reason::PlatformRemoved { platform: platform.to_string() });
+        }
+    }
+    let sources =
+        |changed: bool, setting: &str| changed.then(|| Reason::SourcesChanged { setting: setting.to_owned() });
+    let other = |changed: bool, setting: &str| changed.then(|| Reason::SettingChanged { setting: setting.to_owned() });
+    let (a, b) = (&locked.debian, &settings.debian);
+    reasons.extend(
+        [
+            sources(a.suites != b.suites, "debian.suites"),
+            sources(a.snapshot != b.snapshot, "debian.snapshot"),
+            sources(a.source != b.source, "debian.source"),
+            sources(a.base != b.base, "debian.base"),
+            other(a.exclude != b.exclude, "debian.exclude"),
+            other(a.accept_unconfigured != b.accept_unconfigured, "debian.accept-unconfigured"),
+            other(a.preseed != b.preseed, "debian.preseed"),
+            other(locked.users != settings.users, "users"),
+            other(locked.image != settings.image, "image"),
+            other(locked.description != settings.description, "description"),
+        ]
+        .into_iter()
+        .flatten(),
+    );
+    reasons
+}
+
+fn requirements(settings: &Settings) -> BTreeSet<String> {
+    let debian = &settings.debian;
+    debian.packages.iter().chain(&debian.local).map(|requirement| format!("debian:{requirement}")).collect()
+}
