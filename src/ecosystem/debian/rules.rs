@@ -1,0 +1,212 @@
+//! What may not be baked into an image, by named rules.
+//!
+//! Scripts leave behind what belongs to one machine or one moment: keys, identities, logs, caches that
+//! hold inode numbers or times. Each rule names what it concerns, what it does about it and why; the
+//! list is the documentation (`kiln rules`, `docs/rules.md`), and part of the format.
+
+use serde::Serialize;
+
+/// What a rule does with what it matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// The file, link or folder goes, with what is in it.
+    Remove,
+    /// What is in the folder goes, the folder stays.
+    Clear,
+    /// The file stays and is made empty.
+    Empty,
+    /// The day of the last change of password becomes the stage's epoch.
+    ShadowDay,
+    /// The creation times in the Java keystore become the stage's epoch.
+    KeystoreTime,
+}
+
+/// A rule.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Rule {
+    pub name: &'static str,
+    /// Paths from the root; `*` stands for any run of characters except `/`.
+    pub paths: &'static [&'static str],
+    pub action: Action,
+    pub why: &'static str,
+}
+
+/// Every rule, in the order of application.
+pub const RULES: &[Rule] = &[
+    Rule {
+        name: "snakeoil-certificate",
+        paths: &["etc/ssl/certs/ssl-cert-snakeoil.pem", "etc/ssl/private/ssl-cert-snakeoil.key"],
+        action: Action::Remove,
+        why: "a private key made while baking would be shared by everyone who has the image; `make-ssl-cert generate-default-snakeoil` makes one at first start",
+    },
+    Rule {
+        name: "ssh-host-keys",
+        paths: &["etc/ssh/ssh_host_*_key", "etc/ssh/ssh_host_*_key.pub"],
+        action: Action::Remove,
+        why: "a host's identity; `ssh-keygen -A` makes them at first start",
+    },
+    Rule {
+        name: "database-clusters",
+        paths: &["var/lib/postgresql/*/main", "etc/postgresql/*/main"],
+        action: Action::Remove,
+        why: "a database cluster has an identifier and times of its own; `pg_createcluster` makes one at first start",
+    },
+    Rule {
+        name: "machine-id",
+        paths: &["etc/machine-id"],
+        action: Action::Empty,
+        why: "a machine's identity; systemd makes one at first start when the file is empty",
+    },
+    Rule {
+        name: "identities",
+        paths: &[
+            "var/lib/dbus/machine-id",
+            "var/lib/systemd/random-seed",
+            "var/lib/systemd/credential.secret",
+            "var/lib/urandom/random-seed",
+            "etc/machine-info",
+        ],
+        action: Action::Remove,
+        why: "identity, secrets and randomness of one machine",
+    },
+    Rule {
+        name: "java-keystore",
+        paths: &["etc/ssl/certs/java/cacerts"],
+        action: Action::KeystoreTime,
+        why: "a keystore records when each certificate was added",
+    },
+    Rule {
+        name: "shadow-day",
+        paths: &["etc/shadow", "etc/shadow-"],
+        action: Action::ShadowDay,
+        why: "the day on which a script made a user is the day of the build",
+    },
+    Rule {
+        name: "logs",
+        paths: &[
+            "var/log/dpkg.log",
+            "var/log/alternatives.log",
+            "var/log/bootstrap.log",
+            "var/log/fontconfig.log",
+            "var/log/apt/*",
+            "var/log/postgresql/*",
+            "var/log/journal/*",
+        ],
+        action: Action::Remove,
+        why: "logs of the build, with its times",
+    },
+    Rule {
+        name: "linker-cache-inodes",
+        paths: &["var/cache/ldconfig/aux-cache"],
+        action: Action::Remove,
+        why: "holds inode numbers and times of the tree it was made in; ldconfig makes it again",
+    },
+    Rule {
+        name: "font-caches",
+        paths: &["var/cache/fontconfig/*"],
+        action: Action::Remove,
+        why: "holds times of folders; fontconfig makes them again",
+    },
+    Rule {
+        name: "manual-index",
+        paths: &["var/cache/man/*"],
+        action: Action::Remove,
+        why: "an index with times in a format that depends on the machine; `mandb` makes it again",
+    },
+    Rule {
+        name: "systemd-catalog",
+        paths: &["var/lib/systemd/catalog/database"],
+        action: Action::Remove,
+        why: "holds a random identity; `journalctl --update-catalog` makes it again",
+    },
+    Rule {
+        name: "package-manager-leftovers",
+        paths: &[
+            "var/lib/dpkg/status-old",
+            "var/lib/dpkg/diversions-old",
+            "var/lib/dpkg/statoverride-old",
+            "var/lib/dpkg/available",
+            "var/lib/dpkg/available-old",
+            "var/lib/dpkg/lock",
+            "var/lib/dpkg/lock-frontend",
+            "var/lib/dpkg/triggers/Lock",
+            "var/cache/debconf/*-old",
+            "var/cache/apt/*.bin",
+            "var/cache/apt/archives/*",
+            "var/lib/apt/lists/*",
+        ],
+        action: Action::Remove,
+        why: "backups, locks and caches that the next run makes again",
+    },
+    Rule {
+        name: "run-time-folders",
+        paths: &["run", "tmp", "var/tmp"],
+        action: Action::Clear,
+        why: "filled when a container starts; what is there comes from programs that ran during the build",
+    },
+];
+
+/// Whether `pattern` matches `path`: names are compared one by one, `*` inside a name as in a shell.
+pub fn matches(pattern: &str, path: &str) -> bool {
+    let mut patterns = pattern.split('/');
+    let mut names = path.split('/');
+    loop {
+        match (patterns.next(), names.next()) {
+            (None, None) => return true,
+            (Some(pattern), Some(name)) if name_matches(pattern, name) => {}
+            _ => return false,
+        }
+    }
+}
+
+fn name_matches(pattern: &str, name: &str) -> bool {
+    let Some((head, rest)) = pattern.split_once('*') else { return pattern == name };
+    let Some(tail) = name.strip_prefix(head) else { return false };
+    (0..=tail.len()).any(|start| tail.is_char_boundary(start) && name_matches(rest, &tail[start..]))
+}
+
+/// `/etc/shadow` with the third field of each line (the day of the last change) not later than `day`.
+pub fn shadow_day(text: &str, day: u64) -> String {
+    text.lines()
+        .map(|line| {
+            let mut fields: Vec<&str> = line.split(':').collect();
+            let clamped = day.to_string();
+            if fields.get(2).and_then(|field| field.parse::<u64>().ok()).is_some_and(|changed| changed > day) {
+                fields[2] = &clamped;
+            }
+            fields.join(":") + "\n"
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{RULES, matches, shadow_day};
+
+    #[test]
+    fn patterns_match_name_by_name() {
+        assert!(matches("etc/ssh/ssh_host_*_key", "etc/ssh/ssh_host_ed25519_key"));
+        assert!(!matches("etc/ssh/ssh_host_*_key", "etc/ssh/ssh_host_ed25519_key.pub"));
+        assert!(matches("var/log/apt/*", "var/log/apt/term.log"));
+        assert!(!matches("var/log/apt/*", "var/log/apt/old/term.log"));
+        assert!(matches("var/cache/debconf/*-old", "var/cache/debconf/templates.dat-old"));
+    }
+
+    #[test]
+    fn the_day_in_shadow_is_clamped_and_nothing_else_moves() {
+        assert_eq!(
+            shadow_day("root:*:20700:0:99999:7:::\nredis:!:20000::::::\nx:!::::::\n", 20500),
+            "root:*:20500:0:99999:7:::\nredis:!:20000::::::\nx:!::::::\n"
+        );
+    }
+
+    #[test]
+    fn rules_have_distinct_names_and_relative_paths() {
+        let mut names: Vec<_> = RULES.iter().map(|rule| rule.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), RULES.len());
+        assert!(RULES.iter().flat_map(|rule| rule.paths).all(|path| !path.starts_with('/') && !path.ends_with('/')));
+    }
+}
