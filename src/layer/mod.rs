@@ -3,6 +3,17 @@
 //! Everything that decides the bytes of a layer is here. It knows entries and streams; it does not
 //! know where they come from (packages, scripts, files) or what an image is.
 
+pub mod assemble;
 pub mod entry;
+pub mod gzip;
+pub mod part;
+mod pipeline;
+pub mod tar;
 
+pub use assemble::{Layer, assemble, unpack_plain};
 pub use entry::{Entry, Kind, Part};
+pub use part::PartBuilder;
+
+/// The modification time of every directory in a layer: several parts ship the same directory, and
+/// which one came first must not show.
+pub const DIRECTORY_MTIME: u64 = 0;
