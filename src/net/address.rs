@@ -169,7 +169,10 @@ mod tests {
     #[test]
     fn paths_stay_below() {
         let (address, _) = Address::parse("http://h/debian/").unwrap();
-        assert_eq!(address.below("pool/main/g/g++ 1.deb").unwrap().to_string(), "http://h/debian/pool/main/g/g++%201.deb");
+        assert_eq!(
+            address.below("pool/main/g/g++ 1.deb").unwrap().to_string(),
+            "http://h/debian/pool/main/g/g++%201.deb"
+        );
         for hostile in ["../x", "a//b", "/etc/passwd", "a/./b", "", "a\\..\\b"] {
             assert!(address.below(hostile).is_err(), "{hostile}");
         }

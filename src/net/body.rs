@@ -11,11 +11,7 @@ use super::{Client, Request};
 use crate::error::{Context, Error, Kind, Result};
 
 /// The whole content, in memory.
-pub(super) async fn collect(
-    client: &Client,
-    request: &Request,
-    mut response: Response,
-) -> Result<Vec<u8>, Failure> {
+pub(super) async fn collect(client: &Client, request: &Request, mut response: Response) -> Result<Vec<u8>, Failure> {
     if let Some(length) = response.content_length().filter(|length| *length > request.maximum) {
         return Err(Failure::lasting(too_much(length, request.maximum)));
     }
@@ -34,7 +30,10 @@ pub(super) async fn collect(
 
 /// The next bytes of an answer; `None` at its end. The library itself notices an answer that is shorter than
 /// its Content-Length.
-pub(super) async fn next_chunk(client: &Client, response: &mut Response) -> Result<Option<impl AsRef<[u8]> + std::ops::Deref<Target = [u8]>>, Failure> {
+pub(super) async fn next_chunk(
+    client: &Client,
+    response: &mut Response,
+) -> Result<Option<impl AsRef<[u8]> + std::ops::Deref<Target = [u8]>>, Failure> {
     let limit = client.settings.stall_timeout;
     match tokio::time::timeout(limit, response.chunk()).await {
         Ok(Ok(chunk)) => Ok(chunk),

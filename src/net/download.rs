@@ -260,8 +260,7 @@ impl Transfer<'_> {
     /// The partial file, to be continued at `start`.
     fn open(&self, start: u64) -> Result<File> {
         let context = || format!("writing {}", self.partial.display());
-        let mut file =
-            File::options().create(true).truncate(false).write(true).open(self.partial).context(context)?;
+        let mut file = File::options().create(true).truncate(false).write(true).open(self.partial).context(context)?;
         let length = file.metadata().context(context)?.len();
         if length > start {
             (self.on_event)(Event::Discarded { index: self.index, bytes: length - start });
@@ -329,9 +328,8 @@ fn content_range(text: &str) -> Option<(u64, Option<u64>)> {
 
 /// The error of an artifact that none of its addresses gave.
 fn tried(download: &Download, reasons: Vec<(&Request, Error)>) -> Error {
-    let error = Error::new(format!("{} could not be had", download.label)).kind(common_kind(
-        reasons.iter().map(|(_, error)| error.what()),
-    ));
+    let error = Error::new(format!("{} could not be had", download.label))
+        .kind(common_kind(reasons.iter().map(|(_, error)| error.what())));
     if reasons.is_empty() {
         return error.caused_by(Error::new(format!("no address is known for it (sha256 {})", download.digest)));
     }
