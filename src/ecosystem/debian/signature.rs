@@ -453,9 +453,17 @@ fn check_primary(certificate: &SignedPublicKey, policy: &Policy, signs: bool) ->
             !revoked && signature.typ() != Some(SignatureType::CertRevocation) && of_user(signature)
         })
     });
-    let newest = newest(direct.chain(users), &key, policy)?;
-    in_force(newest, u64::from(primary.created_at().as_secs()), &key, policy)?;
-    let may_sign = newest.key_flags().sign() || !has_key_flags(newest);
+    // What either kind says of the key's end or use holds: a newer one of the other kind that is silent about
+    // it does not take it back.
+    let found = [newest(direct, &key, policy), newest(users, &key, policy)];
+    if let [Err(_), Err(reason)] = found {
+        return Err(reason);
+    }
+    let found: Vec<&Signature> = found.into_iter().flatten().collect();
+    for own in &found {
+        in_force(own, u64::from(primary.created_at().as_secs()), &key, policy)?;
+    }
+    let may_sign = found.iter().all(|own| own.key_flags().sign() || !has_key_flags(own));
     if signs && !may_sign {
         return Err(Reason::NotForSigning { key, why: "it is for other uses only" });
     }
@@ -557,7 +565,9 @@ mod tests {
             }
         }
         let later = Policy { now: 1_900_000_000, ..POLICY };
-        assert!(matches!(check_primary(&keyring.certificates[0], &later, true), Err(Reason::ExpiredKey { .. })));
+        let first = &keyring.certificates[0];
+        let key = fingerprint(&first.primary_key);
+        assert_eq!(check_primary(first, &later, true), Err(Reason::ExpiredKey { key, at: 1_863_170_316 }));
     }
 
     #[test]
