@@ -163,7 +163,10 @@ mod tests {
         let (bytes, members) = encode(&[&sample(2 * BLOCK + 5)]);
         assert_eq!(members.iter().map(|member| member.1).collect::<Vec<_>>(), [1 << 20, 1 << 20, 5]);
         assert_eq!(Digest::of(&bytes).to_string(), "48b8f5e9b421d7efcb418b029b6154276bc5f3d23bfdd590644f5fe4601290a9");
-        assert_eq!(Digest::of(&member(b"").unwrap()).to_string(), "30e6fa98fb48c2b132824d1ac5e2243c0be9e9082ff32598d34d7687ca7f6c7f");
+        assert_eq!(
+            Digest::of(&member(b"").unwrap()).to_string(),
+            "30e6fa98fb48c2b132824d1ac5e2243c0be9e9082ff32598d34d7687ca7f6c7f"
+        );
     }
 
     #[test]

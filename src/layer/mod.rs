@@ -5,6 +5,7 @@
 
 pub mod assemble;
 pub mod entry;
+pub mod flatten;
 pub mod gzip;
 pub mod part;
 mod pipeline;
@@ -12,6 +13,7 @@ pub mod tar;
 
 pub use assemble::{Layer, assemble, unpack_plain};
 pub use entry::{Entry, Kind, Part};
+pub use flatten::{Flattened, flatten};
 pub use part::PartBuilder;
 
 /// The modification time of every directory in a layer: several parts ship the same directory, and

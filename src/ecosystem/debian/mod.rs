@@ -3,10 +3,14 @@
 pub mod apt;
 pub mod archive;
 pub mod date;
+pub mod deb;
 pub mod dpkg;
+pub mod exclusions;
 pub mod index;
 mod index_file;
 mod names;
+pub mod owners;
+pub mod part;
 pub mod policy;
 pub mod relation;
 pub mod release;

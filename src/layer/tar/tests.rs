@@ -69,7 +69,10 @@ fn read_all(bytes: &[u8]) -> crate::Result<Vec<Entry>> {
 
 #[test]
 fn the_encoding_is_the_format_s() {
-    assert_eq!(Digest::of(&archive(&samples())).to_string(), "8ab7a59511f026d25c8ba2ba94ae5f5c5a28a16d7c28323855b0628ab48a7b71");
+    assert_eq!(
+        Digest::of(&archive(&samples())).to_string(),
+        "8ab7a59511f026d25c8ba2ba94ae5f5c5a28a16d7c28323855b0628ab48a7b71"
+    );
 }
 
 #[test]

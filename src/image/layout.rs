@@ -1,0 +1,80 @@
+//! The output `oci:DIR`: an OCI image layout (OCI image specification, image-layout).
+//!
+//! A layout that is there already gets the image added; one under the same name is replaced in the
+//! layout's index. What others wrote into it stays.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::manifest::{Root, layout_index};
+use super::output::write_file;
+use crate::canonical;
+use crate::error::{Context, Error, Result};
+use crate::store::Store;
+
+/// The content of the file `oci-layout`.
+pub(super) const MARKER: &[u8] = b"{\"imageLayoutVersion\":\"1.0.0\"}";
+
+const NAME: &str = "org.opencontainers.image.ref.name";
+
+/// Writes `root` into the layout at `folder`, which is made if it does not exist. The index is replaced
+/// last: until then, and if this fails, the layout is what it was.
+///
+/// Fails on a folder that holds something else.
+pub fn write(store: &Store, root: &Root, folder: &Path) -> Result<()> {
+    let others = existing(folder, &root.name)?;
+    let blobs = folder.join("blobs/sha256");
+    fs::create_dir_all(&blobs).context(|| format!("making {}", blobs.display()))?;
+    for (digest, size) in &root.blobs {
+        let path = blobs.join(digest.to_string());
+        // A file of that size under that name is taken for what it says: readers check digests.
+        if fs::symlink_metadata(&path).is_ok_and(|found| found.is_file() && found.len() == *size) {
+            continue;
+        }
+        write_file(&path, |file| store.copy_to(digest, file).map(drop))?;
+    }
+    write_file(&folder.join("oci-layout"), |file| Ok(std::io::Write::write_all(file, MARKER)?))?;
+    let index = index(root, others)?;
+    write_file(&folder.join("index.json"), |file| Ok(std::io::Write::write_all(file, &index)?))
+}
+
+/// The file `index.json` with `root` after `others`.
+pub(super) fn index(root: &Root, mut others: Vec<Value>) -> Result<Vec<u8>> {
+    others.push(serde_json::from_slice(&canonical::to_vec(&root.descriptor())?)?);
+    layout_index(&others)
+}
+
+/// The descriptors of an existing layout but those under `name`; none if there is no layout yet.
+fn existing(folder: &Path, name: &str) -> Result<Vec<Value>> {
+    let index = folder.join("index.json");
+    let taken = || {
+        Error::new(format!("{} holds something else than an OCI image layout", folder.display()))
+            .hint("name a folder that does not exist yet, or an OCI image layout")
+    };
+    let text = match fs::read(&index) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            // What an interrupted run has left is a layout without its index.
+            let known = |name: &std::ffi::OsStr| name == "blobs" || name == "oci-layout";
+            return match fs::read_dir(folder) {
+                Ok(files) => {
+                    let foreign = files.flatten().any(|file| !known(&file.file_name()));
+                    if foreign { Err(taken()) } else { Ok(Vec::new()) }
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+                Err(error) => Err(Error::new(format!("reading {}", folder.display())).caused_by(error)),
+            };
+        }
+        Err(error) => return Err(Error::new(format!("reading {}", index.display())).caused_by(error)),
+    };
+    if !folder.join("oci-layout").is_file() {
+        return Err(taken());
+    }
+    // Read by the specification's own model first: what it does not take is no index.
+    serde_json::from_slice::<oci_spec::image::ImageIndex>(&text).context(|| format!("reading {}", index.display()))?;
+    let document: Value = serde_json::from_slice(&text).context(|| format!("reading {}", index.display()))?;
+    let manifests = document["manifests"].as_array().cloned().unwrap_or_default();
+    Ok(manifests.into_iter().filter(|manifest| manifest["annotations"][NAME] != *name).collect())
+}

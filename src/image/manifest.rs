@@ -1,0 +1,219 @@
+//! The image manifest, the index of several images, and what a layout or archive is rooted in (OCI image
+//! specification, manifest, image-index, descriptor).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::config::{self, ContainerConfig, Platform};
+use crate::canonical;
+use crate::digest::Digest;
+use crate::error::{Context, Error, Result};
+use crate::layer::Layer;
+use crate::store::Store;
+
+pub const MEDIA_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+pub const MEDIA_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub const MEDIA_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+pub const MEDIA_LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+
+/// Engines refuse images of more layers (Docker's overlay depth).
+const LIMIT_LAYERS: usize = 127;
+
+/// Everything that decides an image's bytes.
+#[derive(Clone, Debug)]
+pub struct ImageSpec {
+    pub platform: Platform,
+    /// When the image says it was made, in seconds since 1970: of the format or the lock, never the clock.
+    pub epoch: u64,
+    pub config: ContainerConfig,
+    /// The lowest first.
+    pub layers: Vec<(Layer, LayerInfo)>,
+    /// Of the manifest.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// What an image says of a layer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LayerInfo {
+    /// What made it, one line, for the configuration's history.
+    pub created_by: String,
+    /// Of its descriptor in the manifest.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// An image in the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Image {
+    /// The image's digest.
+    pub manifest: Digest,
+    /// Bytes of the manifest.
+    pub manifest_size: u64,
+    pub config: Digest,
+    /// Bytes of the configuration.
+    pub config_size: u64,
+    /// The lowest first.
+    pub layers: Vec<Layer>,
+}
+
+/// A reference to content by its digest.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Descriptor<'a> {
+    pub media_type: &'a str,
+    pub digest: String,
+    pub size: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub platform: Option<&'a Platform>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Manifest<'a> {
+    schema_version: u32,
+    media_type: &'a str,
+    config: Descriptor<'a>,
+    layers: Vec<Descriptor<'a>>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: &'a BTreeMap<String, String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Index<'a> {
+    schema_version: u32,
+    media_type: &'a str,
+    manifests: Vec<Descriptor<'a>>,
+}
+
+/// Writes the image's configuration and manifest into the store, and keeps its layers from being
+/// collected as long as it is used.
+pub fn write_image(store: &Store, spec: &ImageSpec) -> Result<Image> {
+    if spec.layers.len() > LIMIT_LAYERS {
+        return Err(Error::new(format!("the image has {} layers, engines take {LIMIT_LAYERS}", spec.layers.len())));
+    }
+    let config = config::document(spec)?;
+    let (config_digest, config_size) = (store.put(&config)?, config.len() as u64);
+    let descriptor = |media_type, digest: &Digest, size, annotations: &BTreeMap<String, String>| Descriptor {
+        media_type,
+        digest: digest.oci(),
+        size,
+        platform: None,
+        annotations: annotations.clone(),
+    };
+    let manifest = canonical::to_vec(&Manifest {
+        schema_version: 2,
+        media_type: MEDIA_MANIFEST,
+        config: descriptor(MEDIA_CONFIG, &config_digest, config_size, &BTreeMap::new()),
+        layers: spec
+            .layers
+            .iter()
+            .map(|(layer, info)| descriptor(MEDIA_LAYER, &layer.digest, layer.size, &info.annotations))
+            .collect(),
+        annotations: &spec.annotations,
+    })?;
+    let image = Image {
+        manifest: store.put(&manifest)?,
+        manifest_size: manifest.len() as u64,
+        config: config_digest,
+        config_size,
+        layers: spec.layers.iter().map(|(layer, _)| layer.clone()).collect(),
+    };
+    let blobs: Vec<Digest> = image.blobs().into_iter().map(|(digest, _)| digest).collect();
+    store.put_keyed("image", &image.manifest, &blobs, &image)?;
+    Ok(image)
+}
+
+impl Image {
+    /// Everything the image needs, with sizes in bytes, the manifest included; each once, in their order.
+    pub fn blobs(&self) -> BTreeMap<Digest, u64> {
+        let layers = self.layers.iter().map(|layer| (layer.digest, layer.size));
+        [(self.manifest, self.manifest_size), (self.config, self.config_size)].into_iter().chain(layers).collect()
+    }
+}
+
+/// Writes the index of one image for each platform into the store; its digest. The order is that of the
+/// platforms, whatever order they are given in.
+pub fn write_index(store: &Store, images: &[(Platform, Image)]) -> Result<Digest> {
+    let sorted: BTreeMap<&Platform, &Image> = images.iter().map(|(platform, image)| (platform, image)).collect();
+    if sorted.len() != images.len() {
+        return Err(Error::new("an index has two images for one platform"));
+    }
+    let index = canonical::to_vec(&Index {
+        schema_version: 2,
+        media_type: MEDIA_INDEX,
+        manifests: sorted.iter().map(|(platform, image)| manifest_descriptor(platform, image)).collect(),
+    })?;
+    let digest = store.put(&index)?;
+    let mut blobs = vec![digest];
+    blobs.extend(sorted.values().flat_map(|image| image.blobs().into_keys()));
+    store.put_keyed("index", &digest, &blobs, &digest)?;
+    Ok(digest)
+}
+
+fn manifest_descriptor<'a>(platform: &'a Platform, image: &Image) -> Descriptor<'a> {
+    Descriptor {
+        media_type: MEDIA_MANIFEST,
+        digest: image.manifest.oci(),
+        size: image.manifest_size,
+        platform: Some(platform),
+        annotations: BTreeMap::new(),
+    }
+}
+
+/// What a layout or an archive is written of: an image, or an index of several, under a name.
+#[derive(Clone, Debug)]
+pub struct Root {
+    /// The reference name (`org.opencontainers.image.ref.name`).
+    pub name: String,
+    media_type: &'static str,
+    digest: Digest,
+    size: u64,
+    platform: Option<Platform>,
+    /// Everything below it, itself included, with sizes in bytes.
+    pub(super) blobs: BTreeMap<Digest, u64>,
+}
+
+impl Root {
+    /// One image.
+    pub fn image(name: &str, platform: &Platform, image: &Image) -> Self {
+        Self {
+            name: name.to_owned(),
+            media_type: MEDIA_MANIFEST,
+            digest: image.manifest,
+            size: image.manifest_size,
+            platform: Some(platform.clone()),
+            blobs: image.blobs(),
+        }
+    }
+
+    /// The index that [`write_index`] wrote of these images.
+    pub fn index(store: &Store, name: &str, index: &Digest, images: &[(Platform, Image)]) -> Result<Self> {
+        let size = store.size(index).context(|| format!("the store has no index {index}"))?;
+        let mut blobs: BTreeMap<Digest, u64> = images.iter().flat_map(|(_, image)| image.blobs()).collect();
+        blobs.insert(*index, size);
+        Ok(Self { name: name.to_owned(), media_type: MEDIA_INDEX, digest: *index, size, platform: None, blobs })
+    }
+
+    pub(super) fn descriptor(&self) -> Descriptor<'_> {
+        let name = ("org.opencontainers.image.ref.name".to_owned(), self.name.clone());
+        Descriptor {
+            media_type: self.media_type,
+            digest: self.digest.oci(),
+            size: self.size,
+            platform: self.platform.as_ref(),
+            annotations: [name].into(),
+        }
+    }
+}
+
+/// The file `index.json` of a layout with these descriptors.
+pub(super) fn layout_index(manifests: &[serde_json::Value]) -> Result<Vec<u8>> {
+    canonical::to_vec(&serde_json::json!({
+        "schemaVersion": 2,
+        "mediaType": MEDIA_INDEX,
+        "manifests": manifests,
+    }))
+}
