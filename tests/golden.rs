@@ -162,6 +162,11 @@ fn a_layout_is_made_extended_and_replaced_but_nothing_else_is() {
     }
     layout::write(&store, &Root::image("one", &images[0].0, &images[0].1), &layout_folder).unwrap();
     assert_eq!(file_digest(&layout_folder.join("index.json")), first);
+    // A blob that is not what its name says is written anew.
+    let blob = layout_folder.join("blobs/sha256").join(images[0].1.config.to_string());
+    std::fs::write(&blob, vec![b' '; usize::try_from(images[0].1.config_size).unwrap()]).unwrap();
+    layout::write(&store, &Root::image("one", &images[0].0, &images[0].1), &layout_folder).unwrap();
+    assert_eq!(file_digest(&blob), images[0].1.config.to_string());
     let both = write_index(&store, &images).unwrap();
     layout::write(&store, &Root::index(&store, "two", &both, &images).unwrap(), &layout_folder).unwrap();
     layout::write(&store, &Root::image("one", &images[1].0, &images[1].1), &layout_folder).unwrap();
