@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::manifest::{Root, layout_index};
 use super::output::write_file;
 use crate::canonical;
+use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::store::Store;
 
@@ -29,15 +30,20 @@ pub fn write(store: &Store, root: &Root, folder: &Path) -> Result<()> {
     fs::create_dir_all(&blobs).context(|| format!("making {}", blobs.display()))?;
     for (digest, size) in &root.blobs {
         let path = blobs.join(digest.to_string());
-        // A file of that size under that name is taken for what it says: readers check digests.
-        if fs::symlink_metadata(&path).is_ok_and(|found| found.is_file() && found.len() == *size) {
-            continue;
+        if !holds(&path, digest, *size) {
+            write_file(&path, |file| store.copy_to(digest, file).map(drop))?;
         }
-        write_file(&path, |file| store.copy_to(digest, file).map(drop))?;
     }
     write_file(&folder.join("oci-layout"), |file| Ok(std::io::Write::write_all(file, MARKER)?))?;
     let index = index(root, others)?;
     write_file(&folder.join("index.json"), |file| Ok(std::io::Write::write_all(file, &index)?))
+}
+
+/// Whether there is a file with this content already.
+fn holds(path: &Path, digest: &Digest, size: u64) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| found.is_file() && found.len() == size)
+        && fs::File::open(path)
+            .is_ok_and(|mut file| Digest::of_reader(&mut file).is_ok_and(|(found, _)| found == *digest))
 }
 
 /// The file `index.json` with `root` after `others`.

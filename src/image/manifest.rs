@@ -121,7 +121,7 @@ pub fn write_image(store: &Store, spec: &ImageSpec) -> Result<Image> {
         config_size,
         layers: spec.layers.iter().map(|(layer, _)| layer.clone()).collect(),
     };
-    let blobs: Vec<Digest> = image.blobs().into_iter().map(|(digest, _)| digest).collect();
+    let blobs: Vec<Digest> = image.blobs().into_keys().collect();
     store.put_keyed("image", &image.manifest, &blobs, &image)?;
     Ok(image)
 }

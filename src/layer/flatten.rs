@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::FileExt;
 
 use super::assemble::{Layer, unpack_plain};
@@ -81,18 +81,25 @@ type Tree = BTreeMap<String, Node>;
 pub fn flatten(store: &Store, layers: &[Layer]) -> Result<Flattened> {
     let scratch = store.scratch()?;
     let path = scratch.path().join("content");
-    let mut plain = File::options().read(true).write(true).create_new(true).open(&path)?;
+    let file = File::options().read(true).write(true).create_new(true).open(&path)?;
+    let mut plain = BufWriter::with_capacity(1 << 18, file);
     let mut tree = Tree::new();
     let mut position = Position { file: 1, offset: 0 };
     for layer in layers {
         apply(store, layer, &mut tree, &mut plain, &mut position)
             .context(|| format!("reading the layer {}", layer.digest))?;
     }
-    plain.flush()?;
+    let plain = plain.into_inner().map_err(io::IntoInnerError::into_error)?;
     Ok(settle(tree, plain))
 }
 
-fn apply(store: &Store, layer: &Layer, tree: &mut Tree, plain: &mut File, position: &mut Position) -> Result<()> {
+fn apply(
+    store: &Store,
+    layer: &Layer,
+    tree: &mut Tree,
+    plain: &mut BufWriter<File>,
+    position: &mut Position,
+) -> Result<()> {
     let mut stream = Hasher::new(io::sink());
     let tee =
         Tee { reader: BufReader::with_capacity(1 << 18, unpack_plain(store, layer)?.into_inner()), to: &mut stream };

@@ -128,7 +128,7 @@ impl Package {
 
     fn ar(&self, out: &mut Vec<u8>, name: &str, content: &[u8]) {
         let name = format!("{name}{}", if self.slash { "/" } else { "" });
-        write!(out, "{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n", 0, 0, 0, 100_644, content.len()).unwrap();
+        writeln!(out, "{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`", 0, 0, 0, 100_644, content.len()).unwrap();
         out.extend(content);
         if content.len() % 2 == 1 {
             out.push(b'\n');

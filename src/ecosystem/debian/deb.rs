@@ -4,7 +4,7 @@
 //! limits. What becomes of the files is decided elsewhere.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Take};
+use std::io::{self, Read};
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::layer::tar;
@@ -59,10 +59,10 @@ pub struct Deb<R: Read> {
 
 /// The data archive as a plain tar stream, to be read.
 pub struct Data<R: Read> {
-    decoder: Decoder<Take<R>>,
+    decoder: Decoder<Exactly<R>>,
     /// Plain bytes that may still come.
     left: u64,
-    /// Compressed bytes of the archive; those read beyond them would belong to something else.
+    /// Compressed bytes of the archive.
     size: u64,
 }
 
@@ -99,7 +99,7 @@ pub fn read<R: Read>(mut reader: R) -> Result<Deb<R>> {
     let control_tar = plain_control(&control.name, &compressed)?;
     let data = wanted(&mut reader, "data.tar")?;
     let limit = limit(data.size);
-    let decoder = Decoder::new(&data.name, "data.tar", reader.take(data.size))?;
+    let decoder = Decoder::new(&data.name, "data.tar", Exactly { inner: reader, left: data.size })?;
     Ok(Deb { control: Control::read(&control_tar)?, control_tar, data: Data { decoder, left: limit, size: data.size } })
 }
 
@@ -212,6 +212,24 @@ impl<R: Read> Read for Decoder<R> {
             Self::Xz(reader) => reader.read(buffer),
             Self::Zstd(reader) => reader.read(buffer),
         }
+    }
+}
+
+/// The bytes of one ar member: a package that ends before its member does is an error.
+struct Exactly<R> {
+    inner: R,
+    left: u64,
+}
+
+impl<R: Read> Read for Exactly<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let wanted = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let count = self.inner.read(&mut buffer[..wanted])?;
+        if count == 0 && wanted > 0 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the package ends inside its data archive"));
+        }
+        self.left -= count as u64;
+        Ok(count)
     }
 }
 
