@@ -6,3 +6,5 @@
 pub mod entry;
 
 pub use entry::{Entry, Kind, Part};
+pub mod part;
+pub use part::PartBuilder;
