@@ -412,7 +412,7 @@ fn missing_mount_points_leave_no_trace() {
 const SURROUNDINGS: &str = r#"env; umask; pwd; id; nproc
 for limit in n c s; do ulimit -S$limit; ulimit -H$limit; done
 for fd in 0 1 2 3 4 5 6 7 8 9 10 11 12 16 17 18; do (eval ": <&$fd") 2>/dev/null && echo "fd $fd"; done
-cat <&0; ls -d /* /dev/*; ls -A /sys /tmp /run; stat -c '%a %u %g' / /tmp /run /dev /dev/shm
+cat <&0; ls /; ls -A /dev /sys /tmp /run; stat -c '%a %u %g' / /tmp /run /dev /dev/shm
 head -c 4 /dev/zero | wc -c; head -c 4 /dev/urandom | wc -c; echo lost > /dev/null; cat /dev/null
 trap; mknod /var/device b 1 1 2>&1; mkfifo /var/fifo; echo $?
 touch /var/file; chown 33:44 /var/file; chmod 4755 /var/file; stat -c '%a %u %g' /var/file"#;
@@ -430,7 +430,7 @@ fn a_script_sees_the_same_from_every_executor() {
     for (executor, found) in &seen {
         assert_eq!(found, expected, "{executor} is not as {first}");
     }
-    for line in ["0022", "uid=0(root) gid=0(root)", "1024", "fd 3", "/dev/urandom", "4755 33 44"] {
+    for line in ["0022", "uid=0 gid=0", "1024", "fd 3", "/dev/urandom", "4755 33 44"] {
         assert!(expected.contains(line), "{line} is not in {expected}");
     }
     assert!(!expected.contains("fd 4") && !expected.contains("KILN"), "{expected}");

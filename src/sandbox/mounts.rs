@@ -107,14 +107,16 @@ pub(super) fn make_directory(path: &Path, mode: u32) -> Result<()> {
 }
 
 /// The mounts of a program, in order. `/proc` can only be read: its `sys` is the host's own for root.
-/// `/sys` tells of the host's processors and devices, so unattended programs have none.
-pub(super) fn plan(stage: &Path, binds: &[Bind], foreground: bool) -> Result<Vec<Mount>> {
-    let mut mounts = vec![
-        Mount::new(&stage.join("proc"), "proc", READ_ONLY)?,
-        Mount::new(&stage.join("dev"), "dev", 0)?,
-        Mount::new(&stage.join("tmp"), "tmp", 0)?,
-        Mount::new(&stage.join("run"), "run", 0)?,
-    ];
+/// `/sys` tells of the host's processors and devices, so unattended programs have none. Nothing is mounted
+/// where the tree has something else than a directory, a link for example.
+pub(super) fn plan(tree: &Tree, stage: &Path, binds: &[Bind], foreground: bool) -> Result<Vec<Mount>> {
+    let mut mounts = Vec::new();
+    for (name, attributes) in [("proc", READ_ONLY), ("dev", 0), ("tmp", 0), ("run", 0)] {
+        if super::tree::status(tree.root(), name).is_ok_and(|status| !super::tree::is_directory(&status)) {
+            continue;
+        }
+        mounts.push(Mount::new(&stage.join(name), name, attributes)?);
+    }
     if foreground && Path::new("/sys/kernel").is_dir() {
         mounts.push(Mount::new(Path::new("/sys"), "sys", READ_ONLY)?);
     }

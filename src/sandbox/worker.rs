@@ -69,8 +69,11 @@ fn outer() -> Result<()> {
 fn take_stream() -> Result<UnixStream> {
     let number = std::env::args().nth(2).and_then(|number| number.parse::<i32>().ok());
     let number = number.filter(|number| *number > 2).context(|| "a sandbox's worker is started by kiln alone")?;
-    // SAFETY: kiln passes a descriptor of this number that nothing else in this process owns; if there
-    // is none, the first use fails.
+    // SAFETY: F_GETFD changes nothing, whatever the descriptor is.
+    if unsafe { libc::fcntl(number, libc::F_GETFD) } == -1 {
+        return Err(Error::new("the socket to kiln is not open"));
+    }
+    // SAFETY: it is open, and kiln passes it for this process alone to own.
     let passed = unsafe { OwnedFd::from_raw_fd(number) };
     // Out of the way of descriptor 3.
     let stream = rustix::io::fcntl_dupfd_cloexec(&passed, 16).context(|| "taking the socket to kiln")?;
@@ -345,7 +348,7 @@ impl Worker {
     }
 
     fn mounts(&self, foreground: bool) -> Result<Vec<mounts::Mount>> {
-        mounts::plan(&beside(&self.setup), &self.setup.binds, foreground)
+        mounts::plan(&self.tree, &beside(&self.setup), &self.setup.binds, foreground)
     }
 
     /// Gives programs that have the network the host's name servers.
