@@ -13,7 +13,7 @@ use kiln::layer::{Entry, Kind, Part, PartBuilder};
 use kiln::sandbox::{Bind, Command, Executor, Extraction, ForegroundCommand, OUTPUT_LIMIT, Options, Output, Session};
 use kiln::store::Store;
 
-/// Set while the tests run as an ordinary user.
+/// Set while the tests run as an ordinary user: a file with what scripts see under root's executors.
 const AGAIN: &str = "KILN_TEST_SANDBOX_AGAIN";
 
 /// What the tests' scripts use.
@@ -161,14 +161,15 @@ fn sh(session: &mut Session, script_text: &str) -> String {
     text(&output)
 }
 
-fn again() -> bool {
+/// What scripts see under root's executors, in a file, if the tests run again.
+fn again() -> Option<PathBuf> {
     #[expect(clippy::disallowed_methods, reason = "how the tests tell themselves that they run again")]
-    std::env::var_os(AGAIN).is_some()
+    std::env::var_os(AGAIN).map(PathBuf::from)
 }
 
 #[test]
 fn again_as_an_ordinary_user() {
-    if again() || fs::metadata("/proc/self").unwrap().uid() != 0 {
+    if again().is_some() || fs::metadata("/proc/self").unwrap().uid() != 0 {
         return;
     }
     let Some((name, uid, gid)) = ordinary_user() else {
@@ -179,12 +180,14 @@ fn again_as_an_ordinary_user() {
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let work = folder.path().join("work");
     fs::create_dir(&work).unwrap();
+    let seen = folder.path().join("surroundings");
+    fs::write(&seen, surroundings().into_values().next().unwrap()).unwrap();
     std::os::unix::fs::chown(&work, Some(uid), Some(gid)).unwrap();
     let output = process::Command::new("setpriv")
         .args(["--reuid", &uid.to_string(), "--regid", &gid.to_string(), "--clear-groups", "--"])
         .arg(std::env::current_exe().unwrap())
         .args(["--skip", "again_as_an_ordinary_user"])
-        .env(AGAIN, "1")
+        .env(AGAIN, &seen)
         .env("TMPDIR", &work)
         .current_dir(&work)
         .output()
@@ -417,23 +420,30 @@ head -c 4 /dev/zero | wc -c; head -c 4 /dev/urandom | wc -c; echo lost > /dev/nu
 trap; mknod /var/device b 1 1 2>&1; mkfifo /var/fifo; echo $?
 touch /var/file; chown 33:44 /var/file; chmod 4755 /var/file; stat -c '%a %u %g' /var/file"#;
 
-#[test]
-fn a_script_sees_the_same_from_every_executor() {
+fn surroundings() -> BTreeMap<Executor, String> {
     let seen = std::cell::RefCell::new(BTreeMap::new());
     Fixture::each(|executor, _, session| {
         let output = session.run(&Command { status_lines: true, ..script(SURROUNDINGS) }).unwrap();
         assert_eq!(output.code, 0, "{executor}: {}", text(&output));
         seen.borrow_mut().insert(executor, text(&output));
     });
-    let seen = seen.into_inner();
+    seen.into_inner()
+}
+
+#[test]
+fn a_script_sees_the_same_from_every_executor() {
+    let seen = surroundings();
     let (first, expected) = seen.first_key_value().unwrap();
     for (executor, found) in &seen {
         assert_eq!(found, expected, "{executor} is not as {first}");
     }
-    for line in ["0022", "uid=0 gid=0", "1024", "fd 3", "/dev/urandom", "4755 33 44"] {
+    for line in ["0022", "uid=0", "1024", "fd 3", "urandom", "4755 33 44"] {
         assert!(expected.contains(line), "{line} is not in {expected}");
     }
     assert!(!expected.contains("fd 4") && !expected.contains("KILN"), "{expected}");
+    if let Some(path) = again() {
+        assert_eq!(fs::read_to_string(path).unwrap(), *expected, "root's executors against {first}");
+    }
 }
 
 #[test]
