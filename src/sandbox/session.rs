@@ -1,0 +1,236 @@
+//! kiln's end of a sandbox: a method for every request to the worker.
+
+use std::borrow::Cow;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process;
+
+use super::protocol::{Reply, Request, Setup, receive, send};
+use super::{
+    Change, Command, Executor, Extraction, ForegroundCommand, Options, Output, WORKER_ARGUMENT, executor, foreground,
+};
+use crate::error::{Context, Error, Result};
+use crate::layer::{Entry, Part};
+
+/// A tree and its worker. Paths given to its methods are relative to the tree's root; symbolic links in
+/// them lead where they would for a program inside, never out of the tree.
+///
+/// Dropping it ends every program in it and removes the tree; [`Session::finish`] does the same and says
+/// if that failed. After a method failed because the worker has gone, all others fail as well.
+#[derive(Debug)]
+pub struct Session {
+    worker: process::Child,
+    /// `None` once the worker has been told to end.
+    stream: Option<UnixStream>,
+}
+
+impl Session {
+    /// Starts a worker with an empty tree, which it makes in the existing empty directory `place`. That
+    /// directory should be closed to other users: the tree may hold setuid programs.
+    pub fn start(executor: Executor, place: &Path, options: &Options) -> Result<Self> {
+        let place = place.canonicalize().context(|| format!("finding {}", place.display()))?;
+        if place.read_dir().context(|| format!("reading {}", place.display()))?.next().is_some() {
+            return Err(Error::new(format!("the directory for the sandbox, {}, is not empty", place.display())));
+        }
+        if executor == Executor::Chroot && !options.binds.is_empty() {
+            return Err(Error::new("the executor `chroot` can bind nothing: it must not mount")
+                .hint("use another executor, or copy the files"));
+        }
+        let mut session = Self::spawn(&options.program)?;
+        let setup = Setup {
+            executor,
+            place,
+            store: std::path::absolute(&options.store)?,
+            network: options.network,
+            binds: options.binds.clone(),
+            jobs: options.jobs,
+        };
+        session.set_up(setup).context(|| format!("starting a sandbox ({executor})"))?;
+        Ok(session)
+    }
+
+    fn spawn(program: &Path) -> Result<Self> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let descriptor = theirs.as_raw_fd();
+        let mut command = process::Command::new(program);
+        command.arg(WORKER_ARGUMENT).arg(descriptor.to_string()).env_clear();
+        let keep_open = move || {
+            // SAFETY: `theirs` is open in the child, which has a copy of this process' descriptors.
+            let descriptor = unsafe { BorrowedFd::borrow_raw(descriptor) };
+            Ok(rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::empty())?)
+        };
+        // SAFETY: `keep_open` makes one system call and nothing else.
+        unsafe { command.pre_exec(keep_open) };
+        let worker = command.spawn().context(|| format!("starting {} as a sandbox's worker", program.display()))?;
+        Ok(Self { worker, stream: Some(ours) })
+    }
+
+    fn set_up(&mut self, setup: Setup) -> Result<()> {
+        match self.ask(&Request::Setup(setup), &[])? {
+            (Reply::Unmapped, _) => {
+                executor::map_ids(self.worker.id())?;
+                self.done(&Request::Mapped)
+            }
+            (Reply::Done, _) => Ok(()),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Places `layers` in order; what a layer's whiteouts name is removed before. Returns the paths of the
+    /// devices that could not be made: in a user namespace, none can.
+    pub fn extract(&mut self, layers: &[Extraction]) -> Result<Vec<String>> {
+        match self.ask(&Request::Extract(Cow::Borrowed(layers)), &[])? {
+            (Reply::Names(unmade), _) => Ok(unmade),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Writes a file of root's, replacing what is there (a link itself, not where it leads) but a directory.
+    /// Missing directories are made.
+    pub fn write(&mut self, path: &str, bytes: &[u8], mode: u32) -> Result<()> {
+        self.write_all(&[(path, bytes, mode)])
+    }
+
+    /// The same for several files in one message.
+    pub fn write_all(&mut self, files: &[(&str, &[u8], u32)]) -> Result<()> {
+        let list = files.iter().map(|(path, bytes, mode)| ((*path).to_owned(), *mode, bytes.len() as u64)).collect();
+        let bulk: Vec<u8> = files.iter().flat_map(|(_, bytes, _)| bytes.iter().copied()).collect();
+        match self.ask(&Request::Write(list), &bulk)? {
+            (Reply::Done, _) => Ok(()),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// A regular file's content; `None` if nothing has that name.
+    pub fn read(&mut self, path: &str) -> Result<Option<Vec<u8>>> {
+        match self.ask(&Request::Read(path.to_owned()), &[])? {
+            (Reply::Exists(exists), bytes) => Ok(exists.then_some(bytes)),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Removes what has that name, with all below it. Nothing there is fine.
+    pub fn remove(&mut self, path: &str) -> Result<()> {
+        self.done(&Request::Remove(path.to_owned()))
+    }
+
+    /// The names in a directory, sorted; an error of [`crate::error::Kind::NotFound`] if it does not exist.
+    pub fn list(&mut self, directory: &str) -> Result<Vec<String>> {
+        match self.ask(&Request::List(directory.to_owned()), &[])? {
+            (Reply::Names(names), _) => Ok(names),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Whether anything has that name, be it a link that leads nowhere.
+    pub fn exists(&mut self, path: &str) -> Result<bool> {
+        match self.ask(&Request::Exists(path.to_owned()), &[])? {
+            (Reply::Exists(exists), _) => Ok(exists),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Makes a symbolic link, replacing anything but a directory. Missing directories are made.
+    pub fn symlink(&mut self, path: &str, target: &str) -> Result<()> {
+        self.done(&Request::Symlink { path: path.to_owned(), target: target.to_owned() })
+    }
+
+    /// Renames, replacing what has the new name, as rename(2) does. Missing directories are made.
+    pub fn rename(&mut self, from: &str, to: &str) -> Result<()> {
+        self.done(&Request::Rename { from: from.to_owned(), to: to.to_owned() })
+    }
+
+    /// Makes a directory of root's and those above it; one that is there gets the mode.
+    pub fn mkdir(&mut self, path: &str, mode: u32) -> Result<()> {
+        self.done(&Request::MakeDirectory { path: path.to_owned(), mode })
+    }
+
+    /// Runs a program to its end. What it leaves running is killed. A program that fails is no error here.
+    pub fn run(&mut self, command: &Command) -> Result<Output> {
+        match self.ask(&Request::Run(Cow::Borrowed(command)), &[])? {
+            (Reply::Output(output), bytes) => Ok(Output { output: bytes, ..output }),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Runs a program with this process' standard input, output and error, and passes signals that ask
+    /// this process to end on to it. Its exit code, or 128 and a signal's number.
+    pub fn foreground(&mut self, command: &ForegroundCommand) -> Result<i32> {
+        let stream = self.stream.as_mut().ok_or_else(gone)?;
+        match foreground::wait(stream, command)? {
+            Reply::Code(code) => Ok(code),
+            Reply::Failed(failure) => Err(failure.into()),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Remembers the tree as it is.
+    pub fn mark(&mut self) -> Result<()> {
+        self.done(&Request::Mark)
+    }
+
+    /// What is not as it was at the mark, by path. A path is among it if lstat(2) or its extended
+    /// attributes differ (a directory's change time apart), so its content may still be the same. Of a
+    /// file with several names, the first in path order is the file, the others are hard links to it.
+    /// Sockets are left out.
+    pub fn changes(&mut self) -> Result<Vec<Change>> {
+        match self.ask(&Request::Changes, &[])? {
+            (Reply::Changes(changes), _) => Ok(changes),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Makes a part of `entries`, with the tree's content of the files among them. Empty files with the
+    /// names of whiteouts need not exist.
+    pub fn pack(&mut self, directories: &[Entry], entries: &[Entry]) -> Result<Part> {
+        let request = Request::Pack { directories: Cow::Borrowed(directories), entries: Cow::Borrowed(entries) };
+        match self.ask(&request, &[])? {
+            (Reply::Part(part), _) => Ok(part),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Ends everything in the sandbox and removes the tree; `place` is empty again.
+    pub fn finish(mut self) -> Result<()> {
+        self.done(&Request::Finish)
+    }
+
+    /// Tries what only shows when a program is started.
+    pub(super) fn probe(&mut self) -> Result<()> {
+        self.done(&Request::Probe)
+    }
+
+    fn done(&mut self, request: &Request<'_>) -> Result<()> {
+        match self.ask(request, &[])? {
+            (Reply::Done, _) => Ok(()),
+            _ => Err(unexpected()),
+        }
+    }
+
+    fn ask(&mut self, request: &Request<'_>, bulk: &[u8]) -> Result<(Reply, Vec<u8>)> {
+        let stream = self.stream.as_mut().ok_or_else(gone)?;
+        let reply = send(stream, request, bulk).and_then(|()| receive(stream));
+        match reply.map_err(|error| gone().caused_by(error))? {
+            (Reply::Failed(failure), _) => Err(failure.into()),
+            reply => Ok(reply),
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // The end of the stream tells the worker to end, whatever it is doing.
+        self.stream = None;
+        let _ = self.worker.wait();
+    }
+}
+
+fn gone() -> Error {
+    Error::new("the sandbox's worker has ended")
+}
+
+fn unexpected() -> Error {
+    Error::new("the sandbox's worker gave an answer to something else")
+}

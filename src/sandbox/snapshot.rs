@@ -1,0 +1,290 @@
+//! What the tree holds at one time, what changed since, and packing that into a part.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rayon::prelude::*;
+use rustix::fs::{FileType, OFlags, Stat};
+use rustix::io::Errno;
+
+use super::Change;
+use super::tree::{Tree, is_directory, names, status};
+use crate::digest::{Digest, Hasher};
+use crate::error::{Context, Error, Kind as ErrorKind, Result};
+use crate::layer::entry::WHITEOUT;
+use crate::layer::{Entry, Kind, Part, PartBuilder};
+use crate::store::Store;
+
+/// How deep directories may be nested: as deep as [`crate::layer::entry::normalize`] accepts.
+const DEPTH: usize = 128;
+
+/// The largest extended attribute that Linux allows, in bytes (xattr(7)).
+const XATTR_LIMIT: usize = 64 << 10;
+
+/// What lstat(2) says about one path, with its extended attributes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Known {
+    inode: u64,
+    links: u64,
+    mode: u32,
+    uid: u32,
+    gid: u32,
+    size: u64,
+    /// Seconds and nanoseconds, as all times here.
+    mtime: (i64, u64),
+    ctime: (i64, u64),
+    device: u64,
+    xattrs: BTreeMap<String, String>,
+}
+
+impl Known {
+    fn new(status: &Stat, xattrs: BTreeMap<String, String>) -> Self {
+        Self {
+            inode: status.st_ino,
+            #[allow(clippy::unnecessary_cast, reason = "its width differs between architectures")]
+            links: status.st_nlink as u64,
+            mode: status.st_mode,
+            uid: status.st_uid,
+            gid: status.st_gid,
+            size: u64::try_from(status.st_size).unwrap_or(0),
+            #[allow(clippy::unnecessary_cast, reason = "its width differs between architectures")]
+            mtime: (status.st_mtime, status.st_mtime_nsec as u64),
+            #[allow(clippy::unnecessary_cast, reason = "its width differs between architectures")]
+            ctime: (status.st_ctime, status.st_ctime_nsec as u64),
+            device: status.st_rdev,
+            xattrs,
+        }
+    }
+
+    fn file_type(&self) -> FileType {
+        FileType::from_raw_mode(self.mode)
+    }
+
+    /// Whether nothing can have changed. Of a directory, what is in it is not looked at, nor when its
+    /// inode changed: what does that without changing anything else here (mounting over it, for
+    /// one) differs between executors.
+    fn same(&self, other: &Self) -> bool {
+        if self.file_type() != FileType::Directory {
+            return self == other;
+        }
+        let key = |known: &Self| (known.inode, known.mode, known.uid, known.gid, known.mtime);
+        key(self) == key(other) && self.xattrs == other.xattrs
+    }
+
+    fn changed_at(&self) -> u64 {
+        u64::try_from(self.ctime.0).unwrap_or(0).saturating_mul(1_000_000_000).saturating_add(self.ctime.1)
+    }
+}
+
+/// Every path of a tree with what lstat(2) said of it.
+#[derive(Debug)]
+pub(super) struct Snapshot(BTreeMap<String, Known>);
+
+impl Snapshot {
+    /// Looks at the whole tree.
+    pub fn take(tree: &Tree) -> Result<Self> {
+        let root = tree.open_exactly("", OFlags::RDONLY | OFlags::DIRECTORY)?;
+        let known = Known::new(&rustix::fs::fstat(&root)?, xattrs(tree, "")?);
+        let mut all = walk(tree, &root, "", 0)?;
+        all.push((String::new(), known));
+        Ok(Self(all.into_iter().collect()))
+    }
+
+    /// What is not as it was at `earlier`, by path.
+    pub fn changes(&self, earlier: &Self, tree: &Tree) -> Result<Vec<Change>> {
+        let first_names = self.first_names();
+        let changed: Vec<_> = self
+            .0
+            .iter()
+            .filter(|(path, now)| earlier.0.get(*path).is_none_or(|then| !then.same(now)))
+            .filter(|(_, now)| now.file_type() != FileType::Socket)
+            .collect();
+        let mut changes: Vec<Change> = changed
+            .into_par_iter()
+            .map(|(path, now)| {
+                let entry =
+                    entry(tree, path, now, &first_names).context(|| format!("reading what changed at /{path}"))?;
+                Ok(Change { path: path.clone(), entry: Some(entry), ctime: now.changed_at() })
+            })
+            .collect::<Result<_>>()?;
+        // A socket, which no layer can hold, counts as nothing.
+        let gone = |path: &str| self.0.get(path).is_none_or(|now| now.file_type() == FileType::Socket);
+        for (path, then) in &earlier.0 {
+            if then.file_type() != FileType::Socket && gone(path) {
+                changes.push(Change { path: path.clone(), entry: None, ctime: self.removed_at(path) });
+            }
+        }
+        changes.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(changes)
+    }
+
+    /// When the nearest directory that is left of a removed path was changed last.
+    fn removed_at(&self, path: &str) -> u64 {
+        let mut path = path;
+        loop {
+            path = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+            if let Some(known) = self.0.get(path) {
+                return known.changed_at();
+            }
+        }
+    }
+
+    /// The first path of every file with several names, by its inode.
+    fn first_names(&self) -> BTreeMap<u64, &str> {
+        let mut first = BTreeMap::new();
+        for (path, known) in &self.0 {
+            if known.file_type() == FileType::RegularFile && known.links > 1 {
+                first.entry(known.inode).or_insert(path.as_str());
+            }
+        }
+        first
+    }
+}
+
+fn walk(tree: &Tree, directory: &OwnedFd, path: &str, depth: usize) -> Result<Vec<(String, Known)>> {
+    if depth > DEPTH {
+        return Err(Error::new(format!("directories are nested more than {DEPTH} deep at /{path}")));
+    }
+    let mut found = Vec::new();
+    let mut below = Vec::new();
+    for name in names(directory.as_fd()).context(|| format!("reading the directory /{path}"))? {
+        let known = status(directory.as_fd(), &name).context(|| format!("looking at {name} in /{path}"))?;
+        let path = if path.is_empty() { name.clone() } else { format!("{path}/{name}") };
+        // Only the kinds below may carry attributes that layers keep.
+        let kind = FileType::from_raw_mode(known.st_mode);
+        let attributes = match kind {
+            FileType::RegularFile | FileType::Directory => xattrs(tree, &path)?,
+            _ => BTreeMap::new(),
+        };
+        if is_directory(&known) {
+            below.push((name, path.clone()));
+        }
+        found.push((path, Known::new(&known, attributes)));
+    }
+    let nested: Result<Vec<_>> = below
+        .into_par_iter()
+        .map(|(name, path)| {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let opened = rustix::fs::openat(directory, &name, flags, rustix::fs::Mode::empty())
+                .context(|| format!("opening the directory /{path}"))?;
+            walk(tree, &opened, &path, depth + 1)
+        })
+        .collect();
+    found.extend(nested?.into_iter().flatten());
+    Ok(found)
+}
+
+/// The extended attributes of a file or directory whose parents are real directories, values in
+/// hexadecimal. `security.capability` is as the worker's user namespace sees it, without a root id.
+fn xattrs(tree: &Tree, path: &str) -> Result<BTreeMap<String, String>> {
+    let host = tree.path().join(path);
+    let mut list = vec![0_u8; 1024];
+    let length = loop {
+        match rustix::fs::llistxattr(&host, list.as_mut_slice()) {
+            Ok(length) => break length,
+            Err(Errno::RANGE) if list.len() < XATTR_LIMIT => list = vec![0; XATTR_LIMIT],
+            Err(Errno::NOTSUP) => break 0,
+            Err(error) => return Err(error).context(|| format!("listing the attributes of /{path}")),
+        }
+    };
+    let mut found = BTreeMap::new();
+    for name in list[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        let name = std::str::from_utf8(name)?;
+        // Labels and access lists of the host's own policies are no part of an image.
+        if name == "security.selinux" || name.starts_with("trusted.") {
+            continue;
+        }
+        let mut value = vec![0_u8; XATTR_LIMIT];
+        let length = rustix::fs::lgetxattr(&host, name, value.as_mut_slice())
+            .context(|| format!("reading the attribute {name} of /{path}"))?;
+        found.insert(name.to_owned(), hex::encode(&value[..length]));
+    }
+    Ok(found)
+}
+
+fn entry(tree: &Tree, path: &str, known: &Known, first_names: &BTreeMap<u64, &str>) -> Result<Entry> {
+    let device = || (rustix::fs::major(known.device), rustix::fs::minor(known.device));
+    let kind = match known.file_type() {
+        FileType::Directory => Kind::Directory,
+        FileType::RegularFile => match first_names.get(&known.inode) {
+            Some(first) if *first != path => Kind::HardLink { target: (*first).to_owned() },
+            _ => {
+                let mut file = File::from(tree.open_exactly(path, OFlags::RDONLY)?);
+                let (sha256, size) = Digest::of_reader(&mut file)?;
+                Kind::File { size, sha256 }
+            }
+        },
+        FileType::Symlink => {
+            let (parent, name) = tree.parent(path)?;
+            let target = rustix::fs::readlinkat(&parent, name, Vec::new())?;
+            Kind::Symlink { target: target.into_string().map_err(|_| Error::new("the link's target is not UTF-8"))? }
+        }
+        FileType::Fifo => Kind::Fifo,
+        FileType::CharacterDevice => {
+            let (major, minor) = device();
+            Kind::CharacterDevice { major, minor }
+        }
+        FileType::BlockDevice => {
+            let (major, minor) = device();
+            Kind::BlockDevice { major, minor }
+        }
+        FileType::Socket | FileType::Unknown => return Err(Error::new("it is of a kind that no layer can hold")),
+    };
+    Ok(Entry {
+        path: path.to_owned(),
+        kind,
+        mode: known.mode & 0o7777,
+        uid: known.uid,
+        gid: known.gid,
+        mtime: u64::try_from(known.mtime.0).unwrap_or(0),
+        xattrs: known.xattrs.clone(),
+    })
+}
+
+/// Makes a part of `entries`, with the tree's content of the files among them, each checked to be what
+/// its entry says. Empty files with the names of whiteouts need not exist.
+pub(super) fn pack(tree: &Tree, store: &Store, directories: &[Entry], entries: &[Entry]) -> Result<Part> {
+    let mut builder = PartBuilder::new(store)?;
+    for directory in directories {
+        builder.directory(directory.clone());
+    }
+    for entry in entries {
+        pack_entry(tree, &mut builder, entry).context(|| format!("packing /{}", entry.path))?;
+    }
+    builder.finish()
+}
+
+fn pack_entry(tree: &Tree, builder: &mut PartBuilder<'_>, entry: &Entry) -> Result<()> {
+    let name = entry.path.rsplit('/').next().unwrap_or_default();
+    let Kind::File { size, sha256 } = &entry.kind else {
+        return builder.entry(entry, &mut std::io::empty());
+    };
+    if name.starts_with(WHITEOUT) {
+        return builder.entry(entry, &mut std::io::empty());
+    }
+    let file = File::from(tree.open_exactly(&entry.path, OFlags::RDONLY | OFlags::NONBLOCK)?);
+    let mut reader = Hashing { file, hasher: Hasher::new(std::io::sink()) };
+    builder.entry(entry, &mut reader)?;
+    let (found, length, _) = reader.hasher.finish();
+    if (found, length) != (*sha256, *size) {
+        let message = format!("expected {size} bytes with sha256 {sha256}, found {length} with {found}");
+        return Err(Error::new(message).kind(ErrorKind::Corrupt));
+    }
+    Ok(())
+}
+
+/// Hashes what is read.
+struct Hashing {
+    file: File,
+    hasher: Hasher<std::io::Sink>,
+}
+
+impl Read for Hashing {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        std::io::Write::write_all(&mut self.hasher, &buffer[..count])?;
+        Ok(count)
+    }
+}

@@ -1,0 +1,411 @@
+//! The worker: a process that holds the rights over a tree and does what kiln asks.
+//!
+//! It is two processes. The outer one makes the namespaces, stays outside the process namespace, and
+//! when the inner one has ended, for whatever reason, kills what is left and removes the tree. The inner
+//! one is the first process of the namespace and serves kiln's requests; it ends as soon as kiln's end
+//! of the socket is closed, which the death of kiln does as well.
+
+use std::ffi::CString;
+use std::fs::{self, File};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{AtFlags, Timespec, Timestamps};
+use rustix::io::Errno;
+use rustix::mount::UnmountFlags;
+use rustix::process::{Pid, Resource, Rlimit, Signal, WaitOptions};
+use rustix::thread::{Gid, Uid, UnshareFlags};
+
+use super::device::Devices;
+use super::inside::{Foreground, Plan, STATUS};
+use super::protocol::{Failure, Reply, Request, Setup, receive, send};
+use super::snapshot::{Snapshot, pack};
+use super::tree::Tree;
+use super::{Executor, confine, executor, extract, kill, mounts, run};
+use crate::error::{Context, Error, Result};
+use crate::store::Store;
+
+/// The inner process ends with this after [`Request::Finish`].
+const FINISHED: i32 = 0;
+/// And with this when kiln has gone, or setting up has failed, which it has then said.
+const ABANDONED: i32 = 3;
+
+/// What main must call, and return the result of, before anything else when the program's first argument
+/// is [`super::WORKER_ARGUMENT`]: the process must still have one thread.
+pub fn worker_main() -> ExitCode {
+    match outer() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::from(2),
+    }
+}
+
+fn outer() -> Result<()> {
+    let mut stream = take_stream()?;
+    prepare_process()?;
+    let (request, _) = receive(&mut stream)?;
+    let Request::Setup(setup) = request else { return Err(Error::new("the first request must be the setup")) };
+    let made = enter_namespaces(&setup, &mut stream).and_then(|()| fork_inner(&setup, &stream));
+    let inner = match made {
+        Ok(inner) => inner,
+        Err(error) => {
+            send(&mut stream, &Reply::Failed(Failure::from(&error)), &[])?;
+            return clean_up(&setup);
+        }
+    };
+    let code = wait_for(inner)?;
+    let cleaned = clean_up(&setup);
+    if code == Some(FINISHED) {
+        let reply = cleaned.as_ref().map_or_else(|error| Reply::Failed(Failure::from(error)), |()| Reply::Done);
+        send(&mut stream, &reply, &[])?;
+    }
+    cleaned
+}
+
+/// The socket whose number is the second argument.
+fn take_stream() -> Result<UnixStream> {
+    let number = std::env::args().nth(2).and_then(|number| number.parse::<i32>().ok());
+    let number = number.filter(|number| *number > 2).context(|| "a sandbox's worker is started by kiln alone")?;
+    // SAFETY: F_GETFD changes nothing, whatever the descriptor is.
+    if unsafe { libc::fcntl(number, libc::F_GETFD) } == -1 {
+        return Err(Error::new("the socket to kiln is not open"));
+    }
+    // SAFETY: it is open, and kiln passes it for this process alone to own.
+    let passed = unsafe { OwnedFd::from_raw_fd(number) };
+    // Out of the way of descriptor 3.
+    let stream = rustix::io::fcntl_dupfd_cloexec(&passed, 16).context(|| "taking the socket to kiln")?;
+    drop(passed);
+    reserve_status()?;
+    Ok(stream.into())
+}
+
+/// Occupies descriptor 3 for good, so that nothing that must survive is there when a program gets its
+/// status pipe under this number.
+fn reserve_status() -> Result<()> {
+    let null = File::open("/dev/null")?;
+    if null.as_raw_fd() == STATUS {
+        std::mem::forget(null);
+        return Ok(());
+    }
+    // SAFETY: `outer` has just started: nothing in this process uses descriptor 3.
+    let result = unsafe { libc::dup3(null.as_raw_fd(), STATUS, libc::O_CLOEXEC) };
+    if result == STATUS { Ok(()) } else { Err(confine::last_error().into()) }
+}
+
+fn prepare_process() -> Result<()> {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    // From the terminal they reach kiln's whole process group; kiln decides what they mean.
+    for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGHUP, libc::SIGTERM, libc::SIGTTOU, libc::SIGTSTP] {
+        // SAFETY: SIG_IGN runs none of our code.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+    // Walking a tree holds a descriptor for each level, in each thread.
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    Ok(())
+}
+
+fn enter_namespaces(setup: &Setup, stream: &mut UnixStream) -> Result<()> {
+    let refused = |error| executor::namespaces_refused(setup.executor, error);
+    if setup.executor == Executor::Chroot {
+        return rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+            .context(|| "becoming a subreaper");
+    }
+    if setup.executor == Executor::UserNamespace {
+        // SAFETY: the process has one thread, and no rights that a new user namespace takes are relied on.
+        unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWUSER) }.map_err(refused)?;
+        send(stream, &Reply::Unmapped, &[])?;
+        let (Request::Mapped, _) = receive(stream)? else { return Err(Error::new("the ids were not mapped")) };
+        become_root().context(|| "becoming root of the user namespace")?;
+    }
+    let mut flags = UnshareFlags::NEWNS | UnshareFlags::NEWPID | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS;
+    if !setup.network {
+        flags |= UnshareFlags::NEWNET;
+    }
+    // SAFETY: no descriptors are unshared, and the process has one thread.
+    unsafe { rustix::thread::unshare_unsafe(flags) }.map_err(refused)?;
+    mounts::make_private()?;
+    rustix::system::sethostname(b"kiln").context(|| "setting the host name")?;
+    rustix::system::setdomainname(b"(none)").context(|| "setting the domain name")
+}
+
+fn become_root() -> rustix::io::Result<()> {
+    rustix::thread::set_thread_groups(&[])?;
+    rustix::thread::set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT)?;
+    rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT)
+}
+
+/// The tree's root, and the directory beside it for what is mounted on it or swapped into it.
+fn root(setup: &Setup) -> PathBuf {
+    setup.place.join("root")
+}
+
+fn beside(setup: &Setup) -> PathBuf {
+    setup.place.join("beside")
+}
+
+fn fork_inner(setup: &Setup, stream: &UnixStream) -> Result<Pid> {
+    mounts::make_directory(&root(setup), 0o755)?;
+    mounts::make_directory(&beside(setup), 0o755)?;
+    // SAFETY: the process has one thread, so the child may do anything.
+    let child = unsafe { libc::fork() };
+    match child {
+        -1 => Err(confine::last_error()).context(|| "forking the worker"),
+        0 => {
+            // A panic must not run on into the outer process' part.
+            let code = std::panic::catch_unwind(|| inner(setup, stream)).unwrap_or(ABANDONED);
+            std::process::exit(code)
+        }
+        child => Pid::from_raw(child).context(|| "forking the worker"),
+    }
+}
+
+fn wait_for(inner: Pid) -> Result<Option<i32>> {
+    loop {
+        match rustix::process::waitpid(Some(inner), WaitOptions::empty()) {
+            Ok(Some((_, status))) => return Ok(status.exit_status()),
+            Ok(None) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Kills what is left and removes the tree.
+fn clean_up(setup: &Setup) -> Result<()> {
+    if setup.executor == Executor::Chroot {
+        kill::descendants()?;
+    } else {
+        // Not mounted if setting up failed before.
+        let _ = rustix::mount::unmount(beside(setup), UnmountFlags::DETACH);
+    }
+    for path in [root(setup), beside(setup)] {
+        match fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).context(|| format!("removing {}", path.display()));
+            }
+            _ => {}
+        }
+    }
+    match fs::remove_file(setup.place.join("clock")) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).context(|| format!("removing from {}", setup.place.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The inner process, from beginning to end.
+fn inner(setup: &Setup, stream: &UnixStream) -> i32 {
+    let Ok(mut stream) = stream.try_clone() else { return ABANDONED };
+    let mut worker = match Worker::new(setup, &stream) {
+        Ok(worker) => worker,
+        Err(error) => {
+            let _ = send(&mut stream, &Reply::Failed(Failure::from(&error)), &[]);
+            return ABANDONED;
+        }
+    };
+    if send(&mut stream, &Reply::Done, &[]).is_err() {
+        return ABANDONED;
+    }
+    loop {
+        let Ok((request, bulk)) = receive(&mut stream) else { return ABANDONED };
+        if matches!(request, Request::Finish) {
+            return FINISHED;
+        }
+        // It came after the program it was for had ended.
+        if matches!(request, Request::Signal(_)) {
+            continue;
+        }
+        let answer = worker.answer(request, &bulk, &mut stream);
+        let (reply, bulk) = answer.unwrap_or_else(|error| (Reply::Failed(Failure::from(&error)), Vec::new()));
+        if send(&mut stream, &reply, &bulk).is_err() {
+            return ABANDONED;
+        }
+    }
+}
+
+/// Ends the process when kiln's end of the socket is closed, whatever it is doing.
+fn watch(stream: &UnixStream) -> Result<()> {
+    let stream = stream.try_clone()?;
+    let watcher = move || {
+        loop {
+            let mut ready = [PollFd::new(&stream, PollFlags::RDHUP)];
+            let polled = poll(&mut ready, None);
+            if polled != Err(Errno::INTR) {
+                std::process::exit(ABANDONED);
+            }
+        }
+    };
+    std::thread::Builder::new().name("watch".to_owned()).spawn(watcher)?;
+    Ok(())
+}
+
+/// The inner process' state.
+#[derive(Debug)]
+pub(super) struct Worker {
+    setup: Setup,
+    tree: Tree,
+    store: Store,
+    mark: Option<Snapshot>,
+    /// `None` where namespaces give programs their devices.
+    devices: Option<Devices>,
+}
+
+impl Worker {
+    fn new(setup: &Setup, stream: &UnixStream) -> Result<Self> {
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        watch(stream)?;
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(setup.jobs);
+        pool.build_global().context(|| "starting threads")?;
+        let tree = Tree::open(&root(setup))?;
+        let store = Store::open(&setup.store)?;
+        let devices = if setup.executor == Executor::Chroot {
+            rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+            Some(Devices::new(&beside(setup))?)
+        } else {
+            mounts::stage(&beside(setup))?;
+            None
+        };
+        Ok(Self { setup: setup.clone(), tree, store, mark: None, devices })
+    }
+
+    fn answer(&mut self, request: Request<'_>, bulk: &[u8], stream: &mut UnixStream) -> Result<(Reply, Vec<u8>)> {
+        let tree = &self.tree;
+        let reply = match request {
+            Request::Extract(layers) => Reply::Names(extract::extract(tree, &self.store, &layers)?),
+            Request::Write(files) => write(tree, &files, bulk)?,
+            Request::Read(path) => {
+                let content = tree.read(&path)?;
+                return Ok((Reply::Exists(content.is_some()), content.unwrap_or_default()));
+            }
+            Request::Remove(path) => tree.remove(&path).map(|()| Reply::Done)?,
+            Request::List(path) => Reply::Names(tree.list(&path)?),
+            Request::Exists(path) => Reply::Exists(tree.exists(&path)?),
+            Request::Symlink { path, target } => tree.symlink(&path, &target).map(|()| Reply::Done)?,
+            Request::Rename { from, to } => tree.rename(&from, &to).map(|()| Reply::Done)?,
+            Request::MakeDirectory { path, mode } => tree.make_directory(&path, mode).map(|()| Reply::Done)?,
+            Request::Run(command) => {
+                let mut output = self.surrounded(false, |worker| run::run(worker, &command))?;
+                let bytes = std::mem::take(&mut output.output);
+                return Ok((Reply::Output(output), bytes));
+            }
+            Request::Foreground { command, terminal } => {
+                Reply::Code(self.surrounded(true, |worker| run::foreground(worker, stream, &command, terminal))?)
+            }
+            Request::Probe => self.surrounded(false, Self::try_program).map(|()| Reply::Done)?,
+            Request::Mark => {
+                self.mark = Some(Snapshot::take(tree)?);
+                Reply::Done
+            }
+            Request::Changes => {
+                let mark = self.mark.as_ref().context(|| "the tree was not marked")?;
+                Reply::Changes(Snapshot::take(tree)?.changes(mark, tree)?)
+            }
+            Request::Pack { directories, entries } => Reply::Part(pack(tree, &self.store, &directories, &entries)?),
+            Request::Setup(_) | Request::Mapped | Request::Signal(_) | Request::Finish => {
+                return Err(Error::new("the request came at the wrong time"));
+            }
+        };
+        Ok((reply, Vec::new()))
+    }
+
+    /// Does `action` while the tree has its mount points, or its devices.
+    fn surrounded<T>(&mut self, foreground: bool, action: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
+        if self.setup.network {
+            self.write_resolver()?;
+        }
+        let before = self.root_time()?;
+        let mut points = Vec::new();
+        match &self.devices {
+            Some(devices) => devices.enter(&self.tree)?,
+            None => points = mounts::make_points(&self.tree, &self.mounts(foreground)?)?,
+        }
+        let entered = self.root_time()?;
+        let result = action(self);
+        let after = self.root_time()?;
+        let left = match &self.devices {
+            Some(devices) => devices.leave(&self.tree),
+            None => Ok(mounts::unmake_points(&self.tree, &points)),
+        };
+        // Coming and going leaves no trace in the root's own time.
+        self.set_root_time(if after == entered { before } else { after })?;
+        result.and_then(|result| left.map(|()| result))
+    }
+
+    fn root_time(&self) -> Result<Timespec> {
+        let status = self.tree.status()?;
+        Ok(Timespec { tv_sec: status.st_mtime, tv_nsec: status.st_mtime_nsec.try_into()? })
+    }
+
+    fn set_root_time(&self, time: Timespec) -> Result<()> {
+        let omit = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT };
+        let times = Timestamps { last_access: omit, last_modification: time };
+        let path = self.tree.path();
+        Ok(rustix::fs::utimensat(rustix::fs::CWD, path, &times, AtFlags::empty())?)
+    }
+
+    fn mounts(&self, foreground: bool) -> Result<Vec<mounts::Mount>> {
+        mounts::plan(&self.tree, &beside(&self.setup), &self.setup.binds, foreground)
+    }
+
+    /// Gives programs that have the network the host's name servers.
+    fn write_resolver(&self) -> Result<()> {
+        let path = "/etc/resolv.conf";
+        match fs::read(path) {
+            Ok(bytes) => self.tree.write(path, &bytes, 0o644),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error).context(|| format!("reading {path}")),
+        }
+    }
+
+    /// How a program is started in the tree.
+    pub fn plan(&self, status: Option<OwnedFd>, foreground: Option<Foreground>) -> Result<Plan> {
+        let mounts = match self.devices {
+            Some(_) => None,
+            None => Some(self.mounts(foreground.is_some())?),
+        };
+        Ok(Plan {
+            root: CString::new(self.tree.path().as_os_str().as_bytes())?,
+            mounts,
+            filters: confine::filters(self.setup.network)?,
+            status,
+            foreground,
+        })
+    }
+
+    /// Ends all programs that are left.
+    pub fn kill_leftovers(&self) -> Result<()> {
+        if self.devices.is_some() { kill::descendants() } else { kill::everything() }
+    }
+
+    /// A file on the tree's file system, beside the tree.
+    pub fn clock(&self) -> Result<File> {
+        let path = self.setup.place.join("clock");
+        File::create(&path).context(|| format!("making {}", path.display()))
+    }
+
+    /// Goes all the way to executing a program. The tree is empty, so that the last step fails, as it should.
+    fn try_program(&self) -> Result<()> {
+        let mut program = std::process::Command::new("/nothing");
+        program.env_clear();
+        match super::inside::spawn(program, self.plan(None, None)?) {
+            Ok(_) => Err(Error::new("a program was found in an empty tree")),
+            Err(error) if error.chain().iter().any(|sentence| sentence == super::inside::EXECUTING) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn write(tree: &Tree, files: &[(String, u32, u64)], bulk: &[u8]) -> Result<Reply> {
+    let mut rest = bulk;
+    for (path, mode, length) in files {
+        let (content, tail) =
+            rest.split_at_checked(usize::try_from(*length)?).context(|| "the files are longer than what was sent")?;
+        tree.write(path, content, *mode)?;
+        rest = tail;
+    }
+    Ok(Reply::Done)
+}
