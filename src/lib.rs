@@ -18,7 +18,9 @@
 //! | `net` | one HTTP client: retries, resume, limits, proxies |
 //! | `error`, `digest`, `canonical` | what everything stands on |
 
+pub mod bake;
 pub mod canonical;
+pub mod cli;
 pub mod digest;
 pub mod ecosystem;
 pub mod error;
@@ -26,6 +28,7 @@ pub mod image;
 pub mod layer;
 pub mod lock;
 pub mod net;
+pub mod resolve;
 pub mod sandbox;
 pub mod store;
 pub mod workspace;

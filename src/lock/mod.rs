@@ -5,11 +5,13 @@
 //! readable by later versions: `version` for changes that older kilns cannot read, `revision` for
 //! additions that they can ignore. Nothing here knows a network or a store.
 
+mod changes;
 mod model;
 mod platform_lock;
 mod stale;
 mod write;
 
+pub use changes::{Change, changes};
 pub use model::{Artifact, Evidence, LayerOutput, Lockfile, Output, Package, Scripts};
 pub use platform_lock::{PlatformLock, PlatformPackage};
 pub use stale::{Reason, reasons};

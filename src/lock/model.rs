@@ -173,3 +173,16 @@ impl Lockfile {
         self.outputs.iter().find(|output| output.platform == platform && output.platform_lock == *platform_lock)
     }
 }
+
+impl Lockfile {
+    /// Forgets the outputs that were made from another platform lock than the present one of the
+    /// environment `name`.
+    pub fn drop_void_outputs(&mut self, name: &str) {
+        let outputs = std::mem::take(&mut self.outputs);
+        let valid = |output: &Output| {
+            let lock = super::PlatformLock::of(name, self, output.platform);
+            lock.digest().is_ok_and(|digest| digest == output.platform_lock)
+        };
+        self.outputs = outputs.into_iter().filter(|output| valid(output)).collect();
+    }
+}

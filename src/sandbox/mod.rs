@@ -94,6 +94,8 @@ pub struct Output {
     /// The last [`OUTPUT_LIMIT`] bytes of its standard output and standard error, in one.
     #[serde(skip)]
     pub output: Vec<u8>,
+    /// When it started, by the same clock as the status lines.
+    pub started: u64,
     /// The status lines, each with the time it arrived: nanoseconds since 1970 by the clock that the
     /// tree's file system stamps its changes with, so that they compare with [`Change::ctime`].
     pub status: Vec<(u64, String)>,

@@ -148,7 +148,7 @@ pub(super) fn make_points(tree: &Tree, mounts: &[Mount]) -> Result<Vec<String>> 
                 continue;
             }
             if prefix == target && !metadata.is_dir() {
-                tree.write(&prefix, b"", 0o644)?;
+                tree.write(&prefix, b"", 0o644, None)?;
             } else {
                 tree.make_directory(&prefix, 0o755)?;
             }

@@ -32,8 +32,8 @@ pub(super) enum Request<'a> {
     /// The user and group ids of the worker's user namespace have been mapped.
     Mapped,
     Extract(Cow<'a, [Extraction]>),
-    /// Path, mode and length of each file; the contents are the bulk.
-    Write(Vec<(String, u32, u64)>),
+    /// Path, mode, time and length of each file; the contents are the bulk.
+    Write(Vec<(String, u32, Option<u64>, u64)>),
     Read(String),
     Remove(String),
     List(String),
@@ -61,12 +61,16 @@ pub(super) enum Request<'a> {
     /// A signal for the program in the foreground; it has no reply.
     Signal(i32),
     Mark,
+    MarkPaths(Vec<String>),
     Changes,
     Pack {
         directories: Cow<'a, [Entry]>,
         entries: Cow<'a, [Entry]>,
     },
-    Finish,
+    /// `keep`: whether the tree stays.
+    Finish {
+        keep: bool,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -31,10 +31,12 @@ pub(super) fn run(worker: &Worker, command: &Command) -> Result<Output> {
     };
     let mut program = program(&command.arguments, &command.environment)?;
     program.stdin(Stdio::null()).stdout(output_writer.try_clone()?).stderr(output_writer);
+    let clock = worker.clock()?;
+    let started = time_of(&clock)?;
     let plan = worker.plan(status_writer.map(OwnedFd::from), None)?;
     let child = spawn(program, plan)?;
     let mut collector = Collector {
-        clock: worker.clock()?,
+        clock,
         output: Some(OwnedFd::from(output).into()),
         status: status.map(|reader| OwnedFd::from(reader).into()),
         kept: VecDeque::new(),
@@ -46,7 +48,7 @@ pub(super) fn run(worker: &Worker, command: &Command) -> Result<Output> {
     worker.kill_leftovers()?;
     let code = ended?;
     while collector.step(None)? {}
-    Ok(Output { code, output: collector.kept.into(), status: collector.lines })
+    Ok(Output { code, started, output: collector.kept.into(), status: collector.lines })
 }
 
 fn program(arguments: &[String], environment: &std::collections::BTreeMap<String, String>) -> Result<process::Command> {
@@ -118,7 +120,7 @@ impl Collector {
     fn read_status(&mut self) -> Result<()> {
         let mut buffer = [0; 64 << 10];
         let count = read(&mut self.status, &mut buffer)?;
-        let now = self.now()?;
+        let now = time_of(&self.clock)?;
         for byte in &buffer[..count] {
             if *byte != b'\n' {
                 self.line.push(*byte);
@@ -137,17 +139,17 @@ impl Collector {
         }
         Ok(())
     }
+}
 
-    /// The time by which the tree's file system stamps changes: it may lag behind the system's clock by
-    /// some milliseconds, or (Linux 6.13 and later) be finer than that for files that were looked at. So a
-    /// file is changed and looked at; every later change gets a time that is no earlier.
-    fn now(&self) -> Result<u64> {
-        rustix::fs::fchmod(&self.clock, rustix::fs::Mode::from_raw_mode(0o600))?;
-        let metadata = rustix::fs::fstat(&self.clock)?;
-        #[allow(clippy::unnecessary_cast, reason = "its width differs between architectures")]
-        let nanoseconds = metadata.st_ctime_nsec as u64;
-        Ok(u64::try_from(metadata.st_ctime)? * 1_000_000_000 + nanoseconds)
-    }
+/// The time by which the tree's file system stamps changes: it may lag behind the system's clock by some
+/// milliseconds, or (Linux 6.13 and later) be finer than that for files that were looked at. So the file
+/// `clock` is changed and looked at; every later change gets a time that is no earlier.
+fn time_of(clock: &File) -> Result<u64> {
+    rustix::fs::fchmod(clock, rustix::fs::Mode::from_raw_mode(0o600))?;
+    let metadata = rustix::fs::fstat(clock)?;
+    #[allow(clippy::unnecessary_cast, reason = "its width differs between architectures")]
+    let nanoseconds = metadata.st_ctime_nsec as u64;
+    Ok(u64::try_from(metadata.st_ctime)? * 1_000_000_000 + nanoseconds)
 }
 
 /// Reads what is there; the end closes the pipe.

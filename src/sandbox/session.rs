@@ -90,13 +90,16 @@ impl Session {
     /// Writes a file of root's, replacing what is there (a link itself, not where it leads) but a directory.
     /// Missing directories are made.
     pub fn write(&mut self, path: &str, bytes: &[u8], mode: u32) -> Result<()> {
-        self.write_all(&[(path, bytes, mode)])
+        self.write_all(&[(path, bytes, mode, None)])
     }
 
-    /// The same for several files in one message.
-    pub fn write_all(&mut self, files: &[(&str, &[u8], u32)]) -> Result<()> {
-        let list = files.iter().map(|(path, bytes, mode)| ((*path).to_owned(), *mode, bytes.len() as u64)).collect();
-        let bulk: Vec<u8> = files.iter().flat_map(|(_, bytes, _)| bytes.iter().copied()).collect();
+    /// The same for several files in one message, each with its modification time in seconds since 1970.
+    pub fn write_all(&mut self, files: &[(&str, &[u8], u32, Option<u64>)]) -> Result<()> {
+        let list = files
+            .iter()
+            .map(|(path, bytes, mode, mtime)| ((*path).to_owned(), *mode, *mtime, bytes.len() as u64))
+            .collect();
+        let bulk: Vec<u8> = files.iter().flat_map(|(_, bytes, _, _)| bytes.iter().copied()).collect();
         match self.ask(&Request::Write(list), &bulk)? {
             (Reply::Done, _) => Ok(()),
             _ => Err(unexpected()),
@@ -171,6 +174,11 @@ impl Session {
         self.done(&Request::Mark)
     }
 
+    /// Remembers these paths, and the directories above them, as they are now.
+    pub fn mark_paths(&mut self, paths: Vec<String>) -> Result<()> {
+        self.done(&Request::MarkPaths(paths))
+    }
+
     /// What is not as it was at the mark, by path. A path is among it if lstat(2) or its extended
     /// attributes differ (a directory's change time apart), so its content may still be the same. Of a
     /// file with several names, the first in path order is the file, the others are hard links to it.
@@ -194,7 +202,12 @@ impl Session {
 
     /// Ends everything in the sandbox and removes the tree; `place` is empty again.
     pub fn finish(mut self) -> Result<()> {
-        self.done(&Request::Finish)
+        self.done(&Request::Finish { keep: false })
+    }
+
+    /// Ends everything in the sandbox and leaves the tree, as the directory `root` in `place`.
+    pub fn keep(mut self) -> Result<()> {
+        self.done(&Request::Finish { keep: true })
     }
 
     /// Tries what only shows when a program is started.

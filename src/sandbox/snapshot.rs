@@ -92,6 +92,22 @@ impl Snapshot {
         Ok(Self(all.into_iter().collect()))
     }
 
+    /// Takes over what `later` says of `paths`, and of the directories above them.
+    pub fn update(&mut self, later: &Self, paths: &[String]) {
+        for path in paths {
+            let mut path = path.as_str();
+            loop {
+                if let Some(known) = later.0.get(path) {
+                    self.0.insert(path.to_owned(), known.clone());
+                }
+                match path.rsplit_once('/') {
+                    Some((parent, _)) => path = parent,
+                    None => break,
+                }
+            }
+        }
+    }
+
     /// What is not as it was at `earlier`, by path.
     pub fn changes(&self, earlier: &Self, tree: &Tree) -> Result<Vec<Change>> {
         let first_names = self.first_names();

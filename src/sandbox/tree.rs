@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 
 use crate::error::{Context, Error, Kind, Result};
@@ -66,8 +66,9 @@ impl Tree {
         Ok((self.resolve(parent, OFlags::PATH | OFlags::DIRECTORY)?, name))
     }
 
-    /// Replaces `path` with a regular file, root's, making missing parents.
-    pub fn write(&self, path: &str, bytes: &[u8], mode: u32) -> Result<()> {
+    /// Replaces `path` with a regular file, root's, making missing parents. `mtime` is in seconds since 1970;
+    /// now, if it is `None`.
+    pub fn write(&self, path: &str, bytes: &[u8], mode: u32, mtime: Option<u64>) -> Result<()> {
         let path = checked(path)?;
         let write = || -> io::Result<()> {
             let (parent, name) = self.made_parent(&path)?;
@@ -79,6 +80,10 @@ impl Tree {
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let mut file = File::from(rustix::fs::openat(&parent, name, flags, Mode::from_raw_mode(0o600))?);
             file.write_all(bytes)?;
+            if let Some(mtime) = mtime {
+                let time = Timespec { tv_sec: i64::try_from(mtime).unwrap_or(i64::MAX), tv_nsec: 0 };
+                rustix::fs::futimens(&file, &Timestamps { last_access: time, last_modification: time })?;
+            }
             Ok(rustix::fs::fchmod(&file, Mode::from_raw_mode(mode & 0o7777))?)
         };
         write().context(|| format!("writing /{path} in the sandbox"))

@@ -31,6 +31,8 @@ use crate::store::Store;
 
 /// The inner process ends with this after [`Request::Finish`].
 const FINISHED: i32 = 0;
+/// And with this after one that keeps the tree.
+const KEPT: i32 = 4;
 /// And with this when kiln has gone, or setting up has failed, which it has then said.
 const ABANDONED: i32 = 3;
 
@@ -53,12 +55,12 @@ fn outer() -> Result<()> {
         Ok(inner) => inner,
         Err(error) => {
             send(&mut stream, &Reply::Failed(Failure::from(&error)), &[])?;
-            return clean_up(&setup);
+            return clean_up(&setup, false);
         }
     };
     let code = wait_for(inner)?;
-    let cleaned = clean_up(&setup);
-    if code == Some(FINISHED) {
+    let cleaned = clean_up(&setup, code == Some(KEPT));
+    if matches!(code, Some(FINISHED | KEPT)) {
         let reply = cleaned.as_ref().map_or_else(|error| Reply::Failed(Failure::from(error)), |()| Reply::Done);
         send(&mut stream, &reply, &[])?;
     }
@@ -174,14 +176,15 @@ fn wait_for(inner: Pid) -> Result<Option<i32>> {
 }
 
 /// Kills what is left and removes the tree.
-fn clean_up(setup: &Setup) -> Result<()> {
+fn clean_up(setup: &Setup, keep: bool) -> Result<()> {
     if setup.executor == Executor::Chroot {
         kill::descendants()?;
     } else {
         // Not mounted if setting up failed before.
         let _ = rustix::mount::unmount(beside(setup), UnmountFlags::DETACH);
     }
-    for path in [root(setup), beside(setup)] {
+    let tree = (!keep).then(|| root(setup));
+    for path in tree.into_iter().chain([beside(setup)]) {
         match fs::remove_dir_all(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(error).context(|| format!("removing {}", path.display()));
@@ -212,8 +215,8 @@ fn inner(setup: &Setup, stream: &UnixStream) -> i32 {
     }
     loop {
         let Ok((request, bulk)) = receive(&mut stream) else { return ABANDONED };
-        if matches!(request, Request::Finish) {
-            return FINISHED;
+        if let Request::Finish { keep } = request {
+            return if keep { KEPT } else { FINISHED };
         }
         // It came after the program it was for had ended.
         if matches!(request, Request::Signal(_)) {
@@ -300,12 +303,17 @@ impl Worker {
                 self.mark = Some(Snapshot::take(tree)?);
                 Reply::Done
             }
+            Request::MarkPaths(paths) => {
+                let mark = self.mark.as_mut().context(|| "the tree was not marked")?;
+                mark.update(&Snapshot::take(tree)?, &paths);
+                Reply::Done
+            }
             Request::Changes => {
                 let mark = self.mark.as_ref().context(|| "the tree was not marked")?;
                 Reply::Changes(Snapshot::take(tree)?.changes(mark, tree)?)
             }
             Request::Pack { directories, entries } => Reply::Part(pack(tree, &self.store, &directories, &entries)?),
-            Request::Setup(_) | Request::Mapped | Request::Signal(_) | Request::Finish => {
+            Request::Setup(_) | Request::Mapped | Request::Signal(_) | Request::Finish { .. } => {
                 return Err(Error::new("the request came at the wrong time"));
             }
         };
@@ -355,7 +363,7 @@ impl Worker {
     fn write_resolver(&self) -> Result<()> {
         let path = "/etc/resolv.conf";
         match fs::read(path) {
-            Ok(bytes) => self.tree.write(path, &bytes, 0o644),
+            Ok(bytes) => self.tree.write(path, &bytes, 0o644, None),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error).context(|| format!("reading {path}")),
         }
@@ -399,12 +407,12 @@ impl Worker {
     }
 }
 
-fn write(tree: &Tree, files: &[(String, u32, u64)], bulk: &[u8]) -> Result<Reply> {
+fn write(tree: &Tree, files: &[(String, u32, Option<u64>, u64)], bulk: &[u8]) -> Result<Reply> {
     let mut rest = bulk;
-    for (path, mode, length) in files {
+    for (path, mode, mtime, length) in files {
         let (content, tail) =
             rest.split_at_checked(usize::try_from(*length)?).context(|| "the files are longer than what was sent")?;
-        tree.write(path, content, *mode)?;
+        tree.write(path, content, *mode, *mtime)?;
         rest = tail;
     }
     Ok(Reply::Done)

@@ -40,6 +40,13 @@ pub fn display(time: u64) -> String {
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
 }
 
+/// As in lockfiles and definitions (RFC 3339): `2026-09-12T07:55:41Z`.
+pub fn rfc3339(time: u64) -> String {
+    let (year, month, day) = civil(time / DAY);
+    let (hour, minute, second) = clock(time);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
 /// As in the addresses of snapshot.debian.org: `20260912T075541Z`.
 pub fn snapshot(time: u64) -> String {
     let (year, month, day) = civil(time / DAY);

@@ -2,14 +2,18 @@
 
 pub mod apt;
 pub mod archive;
+mod changes;
 pub mod date;
 pub mod deb;
 pub mod dpkg;
 pub mod exclusions;
 pub mod index;
 mod index_file;
+pub mod keystore;
 mod names;
+pub mod overlap;
 pub mod owners;
+pub mod package;
 pub mod part;
 pub mod policy;
 pub mod relation;
@@ -18,5 +22,6 @@ pub mod rules;
 pub mod signature;
 pub mod solver;
 pub mod sources;
+pub mod stage;
 pub mod universe;
 pub mod version;

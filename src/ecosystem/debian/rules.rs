@@ -147,6 +147,35 @@ pub const RULES: &[Rule] = &[
     },
 ];
 
+/// A file that exists only while scripts run.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Preparation {
+    /// It is there if this package is; always if `None`.
+    pub package: Option<&'static str>,
+    pub path: &'static str,
+    pub mode: u32,
+    pub content: &'static str,
+    pub why: &'static str,
+}
+
+/// Every preparation.
+pub const PREPARATIONS: &[Preparation] = &[
+    Preparation {
+        package: None,
+        path: "usr/sbin/policy-rc.d",
+        mode: 0o755,
+        content: "#!/bin/sh\nexit 101\n",
+        why: "no service starts while an image is baked (`invoke-rc.d(8)`)",
+    },
+    Preparation {
+        package: Some("postgresql-common"),
+        path: "etc/postgresql-common/createcluster.d/kiln.conf",
+        mode: 0o644,
+        content: "create_main_cluster = false\n",
+        why: "a database cluster is made at first start, not baked: see the rule `database-clusters`",
+    },
+];
+
 /// Whether `pattern` matches `path`: names are compared one by one, `*` inside a name as in a shell.
 pub fn matches(pattern: &str, path: &str) -> bool {
     let mut patterns = pattern.split('/');

@@ -173,7 +173,9 @@ impl Universe {
 
     /// The versions of a package, highest first; none for an unknown name.
     pub fn versions_of(&self, package: &str) -> Vec<&str> {
-        self.find(package).map(|name| self.versions(name).map(|version| self.version(version)).collect()).unwrap_or_default()
+        self.find(package)
+            .map(|name| self.versions(name).map(|version| self.version(version)).collect())
+            .unwrap_or_default()
     }
 
     /// Every package of the universe, in the order of the indexes.
@@ -395,7 +397,11 @@ impl Universe {
     pub(super) fn indexes_of(&self, version: Version) -> impl Iterator<Item = &Index> + '_ {
         let first = self.versions[version as usize].index;
         let others = self.also_in.get(&version).into_iter().flatten();
-        std::iter::once(&first).chain(others).map(|&index| &self.indexes[index as usize]).collect::<Vec<_>>().into_iter()
+        std::iter::once(&first)
+            .chain(others)
+            .map(|&index| &self.indexes[index as usize])
+            .collect::<Vec<_>>()
+            .into_iter()
     }
 
     /// The package in full.

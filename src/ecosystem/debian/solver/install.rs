@@ -82,7 +82,8 @@ impl<'u> State<'u> {
     /// a package that nobody asked for is unmarked again, but not what was marked for it on the way.
     pub fn mark_install(&mut self, name: Name, recurse: bool, depth: usize, by: By) -> bool {
         let node = *self.node(name);
-        let settled = node.protected && node.mode == Mode::Keep && node.candidate.is_some() && node.candidate == node.current;
+        let settled =
+            node.protected && node.mode == Mode::Keep && node.candidate.is_some() && node.candidate == node.current;
         if !settled && !self.may_change(name, Mode::Install, depth, by) {
             return false;
         }

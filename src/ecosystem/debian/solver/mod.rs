@@ -298,9 +298,11 @@ fn essential(universe: &Universe, preferred: &BTreeMap<Name, Version>) -> Result
         .filter(|&name| universe.is_essential(name) && state.node(name).candidate.is_some())
         .collect();
     if names.is_empty() {
-        return Err(Error::new("no package of these indexes is `Essential: yes`, so there is nothing to make the base of")
-            .kind(ErrorKind::NotFound)
-            .hint("add the suite that has the distribution's own packages, or set `base = \"none\"`"));
+        return Err(Error::new(
+            "no package of these indexes is `Essential: yes`, so there is nothing to make the base of",
+        )
+        .kind(ErrorKind::NotFound)
+        .hint("add the suite that has the distribution's own packages, or set `base = \"none\"`"));
     }
     for recurse in [false, true] {
         for &name in &names {

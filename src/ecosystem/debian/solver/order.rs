@@ -13,9 +13,8 @@ pub(super) fn by_table<'n>(names: impl Iterator<Item = Name>, text: impl Fn(Name
     let mut keyed: Vec<(u32, usize, &str, Name)> = names
         .map(|name| {
             let text = text(name);
-            let hash = text.bytes().fold(5381_u32, |hash, byte| {
-                hash.wrapping_mul(33).wrapping_add(u32::from(byte | 0x20))
-            });
+            let hash =
+                text.bytes().fold(5381_u32, |hash, byte| hash.wrapping_mul(33).wrapping_add(u32::from(byte | 0x20)));
             (hash % BUCKETS, text.len(), text, name)
         })
         .collect();
@@ -25,6 +24,14 @@ pub(super) fn by_table<'n>(names: impl Iterator<Item = Name>, text: impl Fn(Name
 
 /// Sorted so that `before` holds between neighbours that differ.
 pub(super) fn sorted(mut names: Vec<Name>, before: impl Fn(Name, Name) -> bool) -> Vec<Name> {
-    names.sort_by(|&a, &b| if before(a, b) { std::cmp::Ordering::Less } else if before(b, a) { std::cmp::Ordering::Greater } else { std::cmp::Ordering::Equal });
+    names.sort_by(|&a, &b| {
+        if before(a, b) {
+            std::cmp::Ordering::Less
+        } else if before(b, a) {
+            std::cmp::Ordering::Greater
+        } else {
+            std::cmp::Ordering::Equal
+        }
+    });
     names
 }

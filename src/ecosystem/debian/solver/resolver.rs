@@ -54,8 +54,13 @@ impl<'s, 'u> Resolver<'s, 'u> {
         if state.broken().is_empty() {
             return;
         }
-        let mut resolver =
-            Self { state, requested, scores: Vec::new(), pre_installed: BTreeSet::new(), upgrade_tried: BTreeSet::new() };
+        let mut resolver = Self {
+            state,
+            requested,
+            scores: Vec::new(),
+            pre_installed: BTreeSet::new(),
+            upgrade_tried: BTreeSet::new(),
+        };
         let order = resolver.package_order();
         resolver.install_broken(&order);
         resolver.score();
@@ -165,7 +170,8 @@ impl<'s, 'u> Resolver<'s, 'u> {
                 }
                 self.scores[target as usize] += points;
             }
-            let accepts = |owner, provided: &str| !State::ignores(dependency, name, owner) && dependency.accepts(provided);
+            let accepts =
+                |owner, provided: &str| !State::ignores(dependency, name, owner) && dependency.accepts(provided);
             for provider in self.installed_providers(target, accepts) {
                 self.scores[provider as usize] += points;
             }

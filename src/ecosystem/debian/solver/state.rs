@@ -66,7 +66,11 @@ pub(super) struct State<'u> {
 
 impl<'u> State<'u> {
     /// Everything as policy has it, with `installed` installed and kept.
-    pub fn new(universe: &'u Universe, installed: &BTreeMap<Name, Version>, preferred: &BTreeMap<Name, Version>) -> Self {
+    pub fn new(
+        universe: &'u Universe,
+        installed: &BTreeMap<Name, Version>,
+        preferred: &BTreeMap<Name, Version>,
+    ) -> Self {
         let mut nodes = Vec::with_capacity(universe.name_count());
         for name in 0..universe.name_count() as Name {
             let current = installed.get(&name).copied();

@@ -1,0 +1,240 @@
+//! Layers out of parts, and an image out of layers.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rayon::prelude::*;
+
+use super::bins::Bin;
+use super::graph::{Graph, Ready};
+use super::stages::{self, StageResult};
+use super::{Baked, Progress};
+use crate::ecosystem::debian::dpkg::{Files, Member};
+use crate::ecosystem::debian::package;
+use crate::error::{Error, Result};
+use crate::image::{self, ContainerConfig, ImageSpec, LayerInfo, write_image};
+use crate::layer::{Entry, Layer, Part, assemble};
+use crate::lock::LayerOutput;
+use crate::workspace::{Base, ImageSettings, Platform};
+
+/// Where an image carries the lock that it was made from.
+pub const LOCK_PATH: &str = "usr/share/kiln/lock.json";
+/// The annotation of the descriptor of the layer with that file alone.
+pub const LOCK_ANNOTATION: &str = "dev.kiln.layer.lock";
+
+/// The effective metadata of every folder, as layers are stacked.
+#[derive(Clone, Debug, Default)]
+struct Folders(BTreeMap<String, Entry>);
+
+impl Folders {
+    /// The first package to ship a folder decides its mode and owner.
+    fn add(&mut self, directories: &[Entry]) {
+        for directory in directories {
+            self.0.entry(directory.path.clone()).or_insert_with(|| directory.clone());
+        }
+    }
+
+    /// Scripts have made them what they are now.
+    fn replace(&mut self, directories: &[Entry]) {
+        for directory in directories {
+            self.0.insert(directory.path.clone(), directory.clone());
+        }
+    }
+
+    fn of(&self, parts: &[Part]) -> Vec<Entry> {
+        let paths: BTreeSet<&str> =
+            parts.iter().flat_map(|part| part.directories.iter().map(|entry| entry.path.as_str())).collect();
+        paths.into_iter().filter_map(|path| self.0.get(path).cloned()).collect()
+    }
+}
+
+/// A layer to be put together: its name, what its history says, its folders and its parts.
+struct Planned {
+    name: String,
+    note: String,
+    directories: Vec<Entry>,
+    parts: Vec<Part>,
+}
+
+/// Puts the image together.
+pub fn image(graph: &Graph<'_>, ready: &[Ready<'_>], base: Option<StageResult>, lock_bytes: &[u8]) -> Result<Baked> {
+    let (base_ready, rest_ready): (Vec<Ready<'_>>, Vec<Ready<'_>>) =
+        ready.iter().cloned().partition(|ready| ready.package.base);
+    let mut folders = Folders::default();
+    let mut planned = Vec::new();
+
+    if let Some(stage) = &base {
+        planned.extend(bins(graph, &base_ready, stage, &mut folders)?);
+        folders.replace(&stage.part.directories);
+        planned.push(configured("base-configured", stage));
+    }
+    let last = last_stage(graph, ready, base.as_ref(), |run| beside_layers(graph, &planned, run))?;
+    if let Some(stage) = &last {
+        let packages = if base.is_none() { ready } else { &rest_ready };
+        planned.extend(bins(graph, packages, stage, &mut folders)?);
+        let name = if graph.lock.environment.debian.base == Base::None { "dpkg-database" } else { "configured" };
+        folders.add(&stage.part.directories);
+        planned.push(configured(name, stage));
+    }
+    planned.push(lock_layer(graph, lock_bytes, &folders)?);
+
+    let epoch = last.as_ref().or(base.as_ref()).map_or(0, |stage| stage.epoch);
+    finish(graph, ready, &planned, epoch)
+}
+
+/// The stage on top of the base, if there is anything to configure in it; `around` runs it.
+pub fn last_stage(
+    graph: &Graph<'_>,
+    ready: &[Ready<'_>],
+    base: Option<&StageResult>,
+    around: impl FnOnce(&dyn Fn() -> Result<StageResult>) -> Result<StageResult>,
+) -> Result<Option<StageResult>> {
+    let Some(base) = base else { return stages::without_base(graph, ready).map(Some) };
+    let (below, rest): (Vec<Ready<'_>>, Vec<Ready<'_>>) = ready.iter().cloned().partition(|ready| ready.package.base);
+    if rest.is_empty() && graph.lock.environment.users.is_empty() {
+        return Ok(None);
+    }
+    around(&|| stages::rest(graph, base, &below, &rest)).map(Some)
+}
+
+/// Runs the last stage while the layers below are put together on the other cores.
+fn beside_layers(graph: &Graph<'_>, planned: &[Planned], run: &dyn Fn() -> Result<StageResult>) -> Result<StageResult> {
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            // What fails here fails again where it is needed, and is told there.
+            planned.par_iter().for_each(|planned| {
+                let _ = assembled(graph, planned);
+            });
+        });
+        run()
+    })
+}
+
+fn assembled(graph: &Graph<'_>, planned: &Planned) -> Result<Layer> {
+    let parts: Vec<&Part> = planned.parts.iter().collect();
+    assemble(graph.bakery.store, &planned.directories, &parts)
+}
+
+/// The layers of packages: each bin's parts, in the order of the packages.
+fn bins(graph: &Graph<'_>, packages: &[Ready<'_>], stage: &StageResult, folders: &mut Folders) -> Result<Vec<Planned>> {
+    let mut bins: BTreeMap<Bin, (Vec<Part>, Vec<String>)> = BTreeMap::new();
+    for ready in packages {
+        folders.add(&ready.deb.part.directories);
+        let part = graph.part_without(ready, stage.leave_out.get(&ready.package.name))?;
+        let (parts, names) = bins.entry(Graph::bin(ready)).or_default();
+        parts.push(part);
+        names.push(format!("{} {}", ready.package.name, ready.package.version));
+    }
+    Ok(bins
+        .into_iter()
+        .map(|(bin, (parts, names))| Planned {
+            name: bin.name(),
+            note: names.join(", "),
+            directories: folders.of(&parts),
+            parts,
+        })
+        .collect())
+}
+
+fn configured(name: &str, stage: &StageResult) -> Planned {
+    Planned {
+        name: name.to_owned(),
+        note: "what the packages' scripts changed".to_owned(),
+        directories: stage.part.directories.clone(),
+        parts: vec![stage.part.clone()],
+    }
+}
+
+/// The platform lock, the only file of the last layer.
+fn lock_layer(graph: &Graph<'_>, lock_bytes: &[u8], folders: &Folders) -> Result<Planned> {
+    let files = Files::from([(LOCK_PATH.to_owned(), Member { mode: 0o644, mtime: 0, content: lock_bytes.to_vec() })]);
+    let part = stages::part_of_files(graph, &files)?;
+    let directories =
+        part.directories.iter().map(|entry| folders.0.get(&entry.path).unwrap_or(entry).clone()).collect();
+    Ok(Planned {
+        name: "lock".to_owned(),
+        note: "the lock that this image was made from".to_owned(),
+        directories,
+        parts: vec![part],
+    })
+}
+
+fn finish(graph: &Graph<'_>, ready: &[Ready<'_>], planned: &[Planned], epoch: u64) -> Result<Baked> {
+    let layers: Vec<Layer> = planned
+        .par_iter()
+        .map(|planned| {
+            let layer = assembled(graph, planned)?;
+            (graph.bakery.progress)(Progress::Layer { name: planned.name.clone() });
+            Ok(layer)
+        })
+        .collect::<Result<_>>()?;
+    let infos = planned.iter().map(|planned| LayerInfo {
+        created_by: format!("kiln: {}: {}", planned.name, planned.note),
+        annotations: if planned.name == "lock" {
+            BTreeMap::from([(LOCK_ANNOTATION.to_owned(), "true".to_owned())])
+        } else {
+            BTreeMap::new()
+        },
+    });
+    let spec = ImageSpec {
+        platform: platform(graph.lock.platform),
+        epoch,
+        config: container_config(&graph.lock.environment.image),
+        layers: layers.iter().cloned().zip(infos).collect(),
+        annotations: BTreeMap::new(),
+    };
+    let image = write_image(graph.bakery.store, &spec)?;
+    let outputs = planned
+        .iter()
+        .zip(&layers)
+        .map(|(planned, layer)| LayerOutput {
+            name: planned.name.clone(),
+            diff_id: layer.diff_id,
+            digest: layer.digest,
+            size: layer.size,
+        })
+        .collect();
+    Ok(Baked { image, layers: outputs, scripts: observed_scripts(graph, ready)? })
+}
+
+/// What was seen of each package's scripts, in the order of the platform lock.
+fn observed_scripts(graph: &Graph<'_>, ready: &[Ready<'_>]) -> Result<Vec<Option<crate::Digest>>> {
+    graph
+        .lock
+        .packages
+        .iter()
+        .map(|package| {
+            let ready = ready
+                .iter()
+                .find(|ready| ready.package.sha256 == package.sha256)
+                .ok_or_else(|| Error::new(format!("`{}` did not become a part", package.name)))?;
+            let known = package::stage_package(graph.bakery.store, &Graph::locked(package), &ready.deb)?;
+            Ok(package::scripts(&known.unpacked))
+        })
+        .collect()
+}
+
+fn container_config(image: &ImageSettings) -> ContainerConfig {
+    let mut env = image.env.clone();
+    env.entry("PATH".to_owned())
+        .or_insert_with(|| "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned());
+    ContainerConfig {
+        entrypoint: image.entrypoint.clone(),
+        cmd: image.command.clone(),
+        user: image.user.clone(),
+        working_dir: image.workdir.clone(),
+        env,
+        exposed_ports: image.ports.iter().cloned().collect(),
+        volumes: image.volumes.iter().cloned().collect(),
+        stop_signal: image.stop_signal.clone(),
+        labels: image.labels.clone(),
+    }
+}
+
+/// A platform as OCI documents have it.
+pub fn platform(platform: Platform) -> image::Platform {
+    image::Platform {
+        os: "linux".to_owned(),
+        architecture: platform.architecture().to_owned(),
+        variant: platform.variant().map(str::to_owned),
+    }
+}

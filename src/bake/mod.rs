@@ -1,0 +1,118 @@
+//! The build graph: platform lock → parts → configured layers → image.
+//!
+//! Every step is keyed by the hash of its inputs and done once. Packages become parts in parallel, as
+//! they arrive; the base's scripts run while the others are still being unpacked and compressed; layers
+//! are put together while the last stage runs.
+
+mod accounts;
+mod bins;
+mod compose;
+mod graph;
+mod stages;
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::error::Result;
+use crate::image::Image;
+use crate::lock::{LayerOutput, Lockfile, PlatformLock};
+use crate::net::{Client, Event, Request};
+use crate::sandbox::{Executor, Extraction};
+use crate::store::Store;
+
+pub use compose::{LOCK_PATH, platform as oci_platform};
+pub use stages::StageResult;
+
+/// What baking needs besides the lock; none of it may show in the bytes.
+pub struct Bakery<'a> {
+    pub store: &'a Store,
+    pub client: &'a Client,
+    /// Where an artifact may be had: by its origin (`debian/trixie`), path and size.
+    pub candidates: &'a (dyn Fn(&str, &str, u64) -> Result<Vec<Request>> + Sync),
+    /// Which executor runs scripts; decided when the first script has to run.
+    pub executor: &'a (dyn Fn() -> Result<Executor> + Sync),
+    /// The program that becomes the sandbox's worker.
+    pub program: PathBuf,
+    pub progress: &'a (dyn Fn(Progress) + Sync),
+}
+
+impl std::fmt::Debug for Bakery<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Bakery").field("store", &self.store.root()).finish_non_exhaustive()
+    }
+}
+
+/// What baking tells while it goes on.
+#[derive(Clone, Debug)]
+pub enum Progress {
+    /// Artifacts to fetch, and their bytes.
+    Fetching { count: usize, bytes: u64 },
+    /// An event of a download.
+    Download(Event),
+    /// A package has become a part; how many there are in all.
+    Part { name: String, total: usize },
+    /// A stage's scripts begin to run.
+    Configuring { stage: &'static str, packages: usize },
+    /// A stage's scripts have run.
+    Configured { stage: &'static str },
+    /// A layer is complete.
+    Layer { name: String },
+}
+
+/// A baked image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Baked {
+    pub image: Image,
+    /// The image's layers with their names.
+    pub layers: Vec<LayerOutput>,
+    /// What was seen of each package's scripts, in the platform lock's order.
+    pub scripts: Vec<Option<Digest>>,
+}
+
+impl Baked {
+    /// Bytes of all layers as stored.
+    pub fn size(&self) -> u64 {
+        self.layers.iter().map(|layer| layer.size).sum()
+    }
+}
+
+/// The image of `lock` if the store has it.
+pub fn cached(store: &Store, lock: &Digest) -> Option<Baked> {
+    store.keyed("baked", lock)
+}
+
+/// Bakes one platform of a lockfile. Also says whether the store had it already.
+pub fn bake(bakery: &Bakery<'_>, lockfile: &Lockfile, lock: &PlatformLock) -> Result<(Baked, bool)> {
+    let bytes = lock.to_bytes()?;
+    let key = Digest::of(&bytes);
+    if let Some(baked) = cached(bakery.store, &key) {
+        return Ok((baked, true));
+    }
+    let _lock = bakery.store.lock_key("baked", &key)?;
+    if let Some(baked) = cached(bakery.store, &key) {
+        return Ok((baked, true));
+    }
+    let baked = graph::Graph::new(bakery, lockfile, lock)?.run(&bytes)?;
+    let blobs: Vec<Digest> = baked.image.blobs().into_keys().collect();
+    bakery.store.put_keyed("baked", &key, &blobs, &baked)?;
+    Ok((baked, false))
+}
+
+/// Fetches every artifact of one platform of a lockfile that the store lacks; how many these were.
+pub fn fetch(bakery: &Bakery<'_>, lockfile: &Lockfile, lock: &PlatformLock) -> Result<usize> {
+    let missing = lock.packages.iter().filter(|package| !bakery.store.contains(&package.sha256)).count();
+    graph::Graph::new(bakery, lockfile, lock)?.fetch(&|_| {})?;
+    Ok(missing)
+}
+
+/// The stages of an image, in order; run if the store does not have them.
+pub fn stages(bakery: &Bakery<'_>, lockfile: &Lockfile, lock: &PlatformLock) -> Result<Vec<StageResult>> {
+    graph::Graph::new(bakery, lockfile, lock)?.stages()
+}
+
+/// What the image's tree is made of, in order, for a sandbox to put together.
+pub fn tree(bakery: &Bakery<'_>, lockfile: &Lockfile, lock: &PlatformLock) -> Result<Vec<Extraction>> {
+    graph::Graph::new(bakery, lockfile, lock)?.tree()
+}

@@ -1,0 +1,259 @@
+//! The stages of an image, each run once per set of inputs: the base, shared by every environment that
+//! stands on it, then the rest.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::graph::{Graph, Ready};
+use super::{Progress, accounts};
+use crate::digest::Digest;
+use crate::ecosystem::debian::dpkg::{self, Existing, Files, Member, State};
+use crate::ecosystem::debian::package;
+use crate::ecosystem::debian::stage::{self, Configured, Stage, StagePackage};
+use crate::error::{Context, Error, Result};
+use crate::layer::part::parents;
+use crate::layer::{Entry, Kind, Part, PartBuilder};
+use crate::sandbox::{Extraction, Options, Session};
+use crate::{FORMAT, canonical};
+
+/// Where dpkg inside the image is told what was left out.
+const EXCLUSIONS: &str = "etc/dpkg/dpkg.cfg.d/kiln";
+
+/// What a stage gave, as the store keeps it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StageResult {
+    /// The hash of the stage's inputs.
+    pub key: Digest,
+    /// What the scripts changed.
+    pub part: Part,
+    /// By package, the paths that it does not contribute.
+    pub leave_out: BTreeMap<String, BTreeSet<String>>,
+    /// By path, the script that wrote it last.
+    pub writers: BTreeMap<String, String>,
+    /// The newest time of an artifact in it or below, in seconds since 1970.
+    pub epoch: u64,
+}
+
+#[derive(Serialize)]
+struct Key<'a> {
+    format: u32,
+    stage: &'a str,
+    below: Option<Digest>,
+    packages: Vec<&'a Digest>,
+    exclude: &'a [String],
+    preseed: BTreeMap<String, String>,
+    accounts: BTreeMap<String, String>,
+}
+
+/// The base: the Essential set, configured.
+pub fn base(graph: &Graph<'_>, packages: &[Ready<'_>]) -> Result<StageResult> {
+    let names: BTreeSet<&str> = packages.iter().map(|ready| ready.package.name.as_str()).collect();
+    let preseed = graph
+        .lock
+        .environment
+        .debian
+        .preseed
+        .clone()
+        .into_iter()
+        .filter(|(question, _)| owned(question, &names))
+        .collect();
+    let inputs = Inputs { stage: "base", below: None, packages, configured: &[], preseed, accounts: BTreeMap::new() };
+    run(graph, &inputs)
+}
+
+/// Everything else, on top of the base.
+pub fn rest(
+    graph: &Graph<'_>,
+    below: &StageResult,
+    configured: &[Ready<'_>],
+    packages: &[Ready<'_>],
+) -> Result<StageResult> {
+    let names: BTreeSet<&str> = configured.iter().map(|ready| ready.package.name.as_str()).collect();
+    let preseed = graph
+        .lock
+        .environment
+        .debian
+        .preseed
+        .clone()
+        .into_iter()
+        .filter(|(question, _)| !owned(question, &names))
+        .collect();
+    let accounts = accounts::lines(&graph.lock.environment.users);
+    run(graph, &Inputs { stage: "packages", below: Some(below), packages, configured, preseed, accounts })
+}
+
+/// Whether the package that asks a debconf question is among `names`.
+fn owned(question: &str, names: &BTreeSet<&str>) -> bool {
+    names.contains(question.split('/').next().unwrap_or_default())
+}
+
+struct Inputs<'a> {
+    stage: &'static str,
+    below: Option<&'a StageResult>,
+    packages: &'a [Ready<'a>],
+    configured: &'a [Ready<'a>],
+    preseed: BTreeMap<String, String>,
+    accounts: BTreeMap<String, String>,
+}
+
+fn run(graph: &Graph<'_>, inputs: &Inputs<'_>) -> Result<StageResult> {
+    let store = graph.bakery.store;
+    let key = canonical::to_vec(&Key {
+        format: FORMAT,
+        stage: inputs.stage,
+        below: inputs.below.map(|below| below.key),
+        packages: inputs.packages.iter().map(|ready| &ready.package.sha256).collect(),
+        exclude: &graph.lock.environment.debian.exclude,
+        preseed: inputs.preseed.clone(),
+        accounts: inputs.accounts.clone(),
+    })?;
+    let key = Digest::of(&key);
+    if let Some(result) = store.keyed("stage", &key) {
+        return Ok(result);
+    }
+    let _lock = store.lock_key("stage", &key)?;
+    if let Some(result) = store.keyed("stage", &key) {
+        return Ok(result);
+    }
+    (graph.bakery.progress)(Progress::Configuring { stage: inputs.stage, packages: inputs.packages.len() });
+    let epoch = epoch(inputs);
+    let configured = configure(graph, inputs, epoch)
+        .context(|| format!("configuring the {} of `{}` for {}", inputs.stage, graph.lock.name, graph.lock.platform))?;
+    (graph.bakery.progress)(Progress::Configured { stage: inputs.stage });
+    let Configured { part, leave_out, writers } = configured;
+    let result = StageResult { key, part, leave_out, writers, epoch };
+    store.put_keyed("stage", &key, &[result.part.content], &result)?;
+    Ok(result)
+}
+
+/// The newest time among a stage's artifacts and those below.
+fn epoch(inputs: &Inputs<'_>) -> u64 {
+    let own = inputs.packages.iter().map(|ready| ready.deb.newest_mtime).max().unwrap_or(0);
+    own.max(inputs.below.map_or(0, |below| below.epoch))
+}
+
+fn configure(graph: &Graph<'_>, inputs: &Inputs<'_>, epoch: u64) -> Result<Configured> {
+    let bakery = graph.bakery;
+    let packages = stage_packages(graph, inputs.packages)?;
+    let configured = stage_packages(graph, inputs.configured)?;
+    let below = match inputs.below {
+        None => Vec::new(),
+        Some(below) => {
+            extractions(configured.iter().map(|package| (package.unpacked.name.as_str(), &package.part)), below)
+        }
+    };
+    let files = if inputs.below.is_none() { exclusion_files(graph, epoch) } else { Files::new() };
+    let executor = (bakery.executor)()?;
+    let scratch = bakery.store.scratch()?;
+    let options = Options {
+        program: bakery.program.clone(),
+        store: bakery.store.root().to_owned(),
+        network: false,
+        binds: Vec::new(),
+        jobs: 0,
+    };
+    let mut session = Session::start(executor, scratch.path(), &options)?;
+    let result = stage::configure(
+        &mut session,
+        &Stage {
+            below: &below,
+            configured: &configured,
+            packages: &packages,
+            files: &files,
+            preseed: &inputs.preseed,
+            account_lines: &inputs.accounts,
+            epoch,
+        },
+    );
+    let finished = session.finish();
+    let configured = result?;
+    finished?;
+    Ok(configured)
+}
+
+/// Packages by name, and what configuring them changed, as a tree is made of them.
+pub fn extractions<'p>(packages: impl Iterator<Item = (&'p str, &'p Part)>, result: &StageResult) -> Vec<Extraction> {
+    let mut all = stage::placement(std::iter::empty(), packages.map(|(name, part)| (part, result.leave_out.get(name))));
+    all.push(Extraction {
+        directories: result.part.directories.clone(),
+        parts: vec![result.part.clone()],
+        ..Extraction::default()
+    });
+    all
+}
+
+fn stage_packages(graph: &Graph<'_>, ready: &[Ready<'_>]) -> Result<Vec<StagePackage>> {
+    ready
+        .iter()
+        .map(|ready| package::stage_package(graph.bakery.store, &Graph::locked(ready.package), &ready.deb))
+        .collect()
+}
+
+fn exclusion_files(graph: &Graph<'_>, epoch: u64) -> Files {
+    let content = graph.exclusions.dpkg_configuration();
+    if content.is_empty() {
+        return Files::new();
+    }
+    Files::from([(EXCLUSIONS.to_owned(), Member { mode: 0o644, mtime: epoch, content: content.into_bytes() })])
+}
+
+/// An environment on no base: no script runs, and dpkg's database says so.
+pub fn without_base(graph: &Graph<'_>, packages: &[Ready<'_>]) -> Result<StageResult> {
+    let store = graph.bakery.store;
+    let debian = &graph.lock.environment.debian;
+    let mut known = stage_packages(graph, packages)?;
+    let epoch = packages.iter().map(|ready| ready.deb.newest_mtime).max().unwrap_or(0);
+    let unaccepted: Vec<&str> = known
+        .iter()
+        .filter(|package| {
+            package.unpacked.has_scripts() && !debian.accept_unconfigured.contains(&package.unpacked.name)
+        })
+        .map(|package| package.unpacked.name.as_str())
+        .collect();
+    if !unaccepted.is_empty() {
+        return Err(Error::no(format!(
+            "with `base = \"none\"` no script can run, and these packages have some: {}",
+            unaccepted.join(", ")
+        ))
+        .hint("accept each by name with `accept-unconfigured = [...]` in `[debian]`, or use `base = \"essential\"`"));
+    }
+    let placed = crate::ecosystem::debian::overlap::place(&[], &known, &[])?;
+    let (unconfigured, installed): (Vec<_>, Vec<_>) =
+        known.drain(..).map(|package| package.unpacked).partition(|package| package.has_scripts());
+    let mut files = dpkg::database(&Existing::default(), &installed, State::Installed, epoch)?;
+    let status = String::from_utf8_lossy(&files["var/lib/dpkg/status"].content).into_owned();
+    let existing = Existing { status, ..Existing::default() };
+    files.extend(dpkg::database(&existing, &unconfigured, State::Unpacked, epoch)?);
+    files.extend(exclusion_files(graph, epoch));
+    for (path, lines) in accounts::lines(&graph.lock.environment.users) {
+        files.insert(path, Member { mode: 0o644, mtime: epoch, content: lines.into_bytes() });
+    }
+    let part = part_of_files(graph, &files)?;
+    let key = Digest::of(&canonical::to_vec(&(FORMAT, "none", part.content))?);
+    let result = StageResult { key, part, leave_out: placed.leave_out, writers: BTreeMap::new(), epoch };
+    store.put_keyed("stage", &key, &[result.part.content], &result)?;
+    Ok(result)
+}
+
+/// A part of files that kiln writes itself.
+pub fn part_of_files(graph: &Graph<'_>, files: &Files) -> Result<Part> {
+    let mut builder = PartBuilder::new(graph.bakery.store)?;
+    let directories: BTreeSet<&str> = files.keys().flat_map(|path| parents(path)).collect();
+    for path in directories {
+        builder.directory(crate::layer::part::default_directory(path));
+    }
+    for (path, member) in files {
+        let entry = Entry {
+            path: path.clone(),
+            kind: Kind::File { size: member.content.len() as u64, sha256: Digest::of(&member.content) },
+            mode: member.mode,
+            uid: 0,
+            gid: 0,
+            mtime: member.mtime,
+            xattrs: BTreeMap::new(),
+        };
+        builder.entry(&entry, &mut member.content.as_slice())?;
+    }
+    builder.finish()
+}

@@ -1,0 +1,243 @@
+//! What can be typed. The doc comments are the help texts.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Locks what a service needs at run time and bakes it into a bit-identical OCI image.
+#[derive(Debug, Parser)]
+#[command(name = "kiln", version, max_term_width = 100, subcommand_required = true, arg_required_else_help = true)]
+#[command(after_help = "Start with `kiln init demo --build`. `kiln help COMMAND` says more about each command.")]
+pub struct Arguments {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Work in this folder.
+    #[arg(short = 'C', long, value_name = "DIR", global = true, env = "KILN_DIRECTORY", hide_env = true)]
+    pub directory: Option<PathBuf>,
+    /// Where artifacts, parts, layers and images are kept [default: $XDG_CACHE_HOME/kiln].
+    #[arg(long, value_name = "DIR", global = true, env = "KILN_STORE", hide_env = true)]
+    pub store: Option<PathBuf>,
+    /// Use nothing but what the store holds.
+    #[arg(long, global = true, env = "KILN_OFFLINE", hide_env = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", action = clap::ArgAction::Set, hide_default_value = true, hide_possible_values = true)]
+    pub offline: bool,
+    /// How many things to do at once [default: the number of processors].
+    #[arg(long, value_name = "N", global = true, env = "KILN_JOBS", hide_env = true, value_parser = clap::value_parser!(u16).range(1..))]
+    pub jobs: Option<u16>,
+    /// How to run scripts [default: the first that this machine allows].
+    #[arg(long, value_name = "EXECUTOR", global = true, env = "KILN_EXECUTOR", hide_env = true, value_parser = ["user-namespace", "root-namespaces", "chroot"])]
+    pub executor: Option<String>,
+    /// What reports are printed as.
+    #[arg(long, value_name = "FORMAT", global = true, env = "KILN_FORMAT", hide_env = true, default_value = "text")]
+    pub format: Format,
+    /// When to use colours.
+    #[arg(long, value_name = "WHEN", global = true, env = "KILN_COLOR", hide_env = true, default_value = "auto")]
+    pub color: Color,
+    /// How to show progress.
+    #[arg(long, value_name = "HOW", global = true, env = "KILN_PROGRESS", hide_env = true, default_value = "auto")]
+    pub progress: ProgressMode,
+    /// Print nothing but results and errors.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Say more about what is done.
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ProgressMode {
+    Auto,
+    Tty,
+    Plain,
+    Quiet,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start a workspace with one working environment.
+    #[command(
+        after_help = "Examples:\n  kiln init demo --build    a workspace in `demo`, locked and baked\n  kiln init                 a workspace here"
+    )]
+    Init(Init),
+    /// Resolve what the definitions ask for and the locks do not hold.
+    #[command(
+        after_help = "Keeps every pin that still satisfies the definition; `kiln update` moves pins.\n\nExamples:\n  kiln lock                 lock all environments\n  kiln lock api --check     say why `api` is stale, and write nothing"
+    )]
+    Lock(Lock),
+    /// Move pins: all of them, or the named packages and what they force.
+    #[command(
+        after_help = "Examples:\n  kiln update                    everything, everywhere\n  kiln update openssl -e api     one package in one environment\n  kiln update redis-server --precise 5:8.0.2-3"
+    )]
+    Update(Update),
+    /// Bake environments into images, exactly as locked.
+    #[command(
+        after_help = "Prints a line per environment and platform: NAME PLATFORM sha256:DIGEST.\n\nExamples:\n  kiln build\n  kiln build api --output oci:api-image\n  kiln build api --platform linux/amd64 --check"
+    )]
+    Build(Build),
+    /// Fetch every locked artifact, for later `--offline`.
+    Fetch(Fetch),
+    /// Run a command inside an environment, no container engine needed.
+    #[command(
+        after_help = "Without a command, the image's own entrypoint runs.\n\nExamples:\n  kiln run queue\n  kiln run queue -- redis-server --version\n  kiln run website --network -v ./site:/srv/www"
+    )]
+    Run(Run),
+    /// List what environments are made of.
+    List(List),
+    /// Let go of what the store has not used for a while.
+    Gc(Gc),
+    /// What the store holds, and where artifacts come from.
+    Store(StoreArguments),
+    /// The rules of what may not be baked into an image.
+    Rules,
+}
+
+#[derive(Debug, Args)]
+pub struct Init {
+    /// The folder of the new workspace [default: the current one].
+    pub folder: Option<PathBuf>,
+    /// Lock the environment against the archive as it is today, and bake it.
+    #[arg(long)]
+    pub build: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Lock {
+    /// The environments to lock [default: all].
+    #[arg(value_name = "ENV")]
+    pub environments: Vec<String>,
+    /// Write nothing; exit with 1 and the reasons if a lock is missing or stale.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub check: bool,
+    /// Say what would change, and write nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Update {
+    /// The packages to move [default: all].
+    #[arg(value_name = "PACKAGE")]
+    pub packages: Vec<String>,
+    /// Only in this environment; may be given several times.
+    #[arg(short = 'e', long = "env", value_name = "ENV")]
+    pub environments: Vec<String>,
+    /// Move the one named package to exactly this version.
+    #[arg(long, value_name = "VERSION")]
+    pub precise: Option<String>,
+    /// Say what would change, and write nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Build {
+    /// The environments to bake [default: all].
+    #[arg(value_name = "ENV")]
+    pub environments: Vec<String>,
+    /// Only this platform; may be given several times [default: all that this machine can bake].
+    #[arg(long = "platform", value_name = "PLATFORM")]
+    pub platforms: Vec<String>,
+    /// Where to put the image: oci:DIR, oci-archive:FILE, docker-archive:FILE, rootfs:DIR or tar:FILE.
+    #[arg(short, long = "output", value_name = "KIND:PATH")]
+    pub outputs: Vec<String>,
+    /// Write nothing into lockfiles; exit with 1 where that would be needed.
+    #[arg(long)]
+    pub locked: bool,
+    /// Bake twice under different conditions and name every path that differs.
+    #[arg(long, conflicts_with = "print")]
+    pub check: bool,
+    /// Show what would be done, as JSON.
+    #[arg(long)]
+    pub print: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Fetch {
+    /// The environments whose artifacts to fetch [default: all].
+    #[arg(value_name = "ENV")]
+    pub environments: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Run {
+    /// The environment.
+    #[arg(value_name = "ENV")]
+    pub environment: String,
+    /// Share this machine's network.
+    #[arg(long)]
+    pub network: bool,
+    /// Show a file or folder of this machine inside: SOURCE:TARGET, with `:ro` to forbid writing.
+    #[arg(short = 'v', long = "volume", value_name = "SOURCE:TARGET[:ro]")]
+    pub volumes: Vec<String>,
+    /// Set a variable inside.
+    #[arg(short = 'e', long = "env", value_name = "NAME=VALUE")]
+    pub variables: Vec<String>,
+    /// Run as this user of the image instead of its own.
+    #[arg(short = 'u', long, value_name = "USER")]
+    pub user: Option<String>,
+    /// Start in this folder of the image.
+    #[arg(short = 'w', long, value_name = "DIR")]
+    pub workdir: Option<String>,
+    /// Run this program instead of the image's entrypoint.
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct List {
+    /// The environments to list [default: all].
+    #[arg(value_name = "ENV")]
+    pub environments: Vec<String>,
+    /// Only what the definition asks for by name.
+    #[arg(long)]
+    pub requested: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Gc {
+    /// Keep what was used within so many days.
+    #[arg(long, value_name = "N", default_value_t = 30)]
+    pub days: u32,
+    /// Say what would go, and remove nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct StoreArguments {
+    #[command(subcommand)]
+    pub command: StoreCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum StoreCommand {
+    /// Print the store's folder.
+    Path,
+    /// What the store holds, by kind.
+    Usage,
+    /// Each origin's address, and where it was learnt.
+    Origins,
+    /// Read everything, and set aside what is corrupt.
+    Verify,
+}

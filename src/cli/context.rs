@@ -1,0 +1,179 @@
+//! What every command works with: the settings, resolved once from flags and the environment.
+//!
+//! This is the one place that reads the environment and the clock.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::arguments::{Format, Global};
+use super::progress::Progress;
+use crate::ecosystem::debian::sources::{Configured, Sources};
+use crate::error::{Context as _, Error, Result};
+use crate::net::{self, Client};
+use crate::sandbox::{Executor, Options};
+use crate::store::Store;
+use crate::workspace::Workspace;
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Context {
+    pub directory: PathBuf,
+    pub store_path: PathBuf,
+    pub offline: bool,
+    pub executor: Option<String>,
+    pub format: Format,
+    pub quiet: bool,
+    pub verbose: bool,
+    pub progress: Progress,
+    /// Seconds since 1970: for expiry of signatures, never for anything that is hashed.
+    pub now: u64,
+    environment: Environment,
+}
+
+/// What is taken from the environment.
+#[derive(Debug)]
+struct Environment {
+    proxies: [Option<String>; 3],
+    /// `KILN_ORIGIN_<NAME>`: name in lower case with `-`, to the variable's name and its value.
+    origins: BTreeMap<String, (String, String)>,
+    apt: PathBuf,
+}
+
+impl Context {
+    pub fn new(global: &Global) -> Result<Self> {
+        let environment = Environment::read();
+        let directory = match &global.directory {
+            Some(directory) => directory.canonicalize().context(|| format!("changing to {}", directory.display()))?,
+            None => env::current_dir().context(|| "finding the current folder")?,
+        };
+        let store_path = match &global.store {
+            Some(path) => directory.join(path),
+            None => default_store()?,
+        };
+        if let Some(jobs) = global.jobs {
+            rayon::ThreadPoolBuilder::new().num_threads(jobs.into()).build_global().context(|| "starting threads")?;
+        }
+        if global.color == super::arguments::Color::Never {
+            anstream::ColorChoice::Never.write_global();
+        } else if global.color == super::arguments::Color::Always {
+            anstream::ColorChoice::Always.write_global();
+        }
+        Ok(Self {
+            directory,
+            store_path,
+            offline: global.offline,
+            executor: global.executor.clone(),
+            format: global.format,
+            quiet: global.quiet,
+            verbose: global.verbose,
+            progress: Progress::new(global, flag("CI"), variable("TERM").as_deref() == Some("dumb")),
+            now: now(),
+            environment,
+        })
+    }
+
+    pub fn workspace(&self) -> Result<Workspace> {
+        Workspace::find(&self.directory)
+    }
+
+    pub fn store(&self) -> Result<Store> {
+        Store::open(&self.store_path)
+    }
+
+    /// The addresses of origins, from everywhere they may be learnt.
+    pub fn sources(&self, workspace: Option<&Workspace>) -> Result<Sources> {
+        let mut configured = BTreeMap::new();
+        if let Some(workspace) = workspace {
+            for (name, addresses) in &workspace.origins {
+                configured
+                    .insert(name.clone(), Configured { addresses: addresses.clone(), learnt: "kiln.toml".to_owned() });
+            }
+        }
+        // The machine knows better than what is shared: its variables go before the workspace's file.
+        for (name, (variable, address)) in &self.environment.origins {
+            configured.insert(name.clone(), Configured { addresses: vec![address.clone()], learnt: variable.clone() });
+        }
+        Ok(Sources::new(configured, Some(&self.environment.apt)))
+    }
+
+    pub fn client(&self, sources: &Sources) -> Result<Client> {
+        let [http, https, no] = self.environment.proxies.clone();
+        let mut settings = net::Settings {
+            offline: self.offline,
+            http_proxy: http,
+            https_proxy: https,
+            no_proxy: no,
+            ..net::Settings::default()
+        };
+        sources.apt().proxies.apply_to(&mut settings);
+        Client::new(&settings)
+    }
+
+    /// The executor that was asked for, or the first that works here.
+    pub fn executor(&self, store: &Store) -> Result<Executor> {
+        match &self.executor {
+            Some(name) => Executor::from_name(name),
+            None => Executor::available(store.scratch()?.path(), &self.sandbox(store)),
+        }
+    }
+
+    /// What sandboxes are started with that bake: no network, and nothing of this machine inside.
+    pub fn sandbox(&self, store: &Store) -> Options {
+        Options { program: program(), store: store.root().to_owned(), network: false, binds: Vec::new(), jobs: 0 }
+    }
+}
+
+/// The program that becomes a sandbox's worker: this one.
+pub fn program() -> PathBuf {
+    PathBuf::from("/proc/self/exe")
+}
+
+impl Environment {
+    #[expect(clippy::disallowed_methods, reason = "the one place where the environment is read")]
+    fn read() -> Self {
+        let proxy = |name: &str| variable(name).or_else(|| variable(&name.to_uppercase()));
+        let all = proxy("all_proxy");
+        let mut origins = BTreeMap::new();
+        for (name, value) in env::vars_os() {
+            let (Some(name), Some(value)) = (name.to_str(), value.to_str()) else { continue };
+            if let Some(origin) = name.strip_prefix("KILN_ORIGIN_")
+                && !value.is_empty()
+            {
+                origins.insert(origin.to_lowercase().replace('_', "-"), (name.to_owned(), value.to_owned()));
+            }
+        }
+        Self {
+            proxies: [proxy("http_proxy").or(all.clone()), proxy("https_proxy").or(all), proxy("no_proxy")],
+            origins,
+            apt: variable("KILN_APT_DIRECTORY").map_or_else(|| PathBuf::from("/etc/apt"), PathBuf::from),
+        }
+    }
+}
+
+fn default_store() -> Result<PathBuf> {
+    if let Some(cache) = variable("XDG_CACHE_HOME").filter(|path| Path::new(path).is_absolute()) {
+        return Ok(Path::new(&cache).join("kiln"));
+    }
+    let home = variable("HOME").ok_or_else(|| {
+        Error::new("there is no place for the store: neither XDG_CACHE_HOME nor HOME is set")
+            .hint("say where with `--store DIR` or KILN_STORE")
+    })?;
+    Ok(Path::new(&home).join(".cache/kiln"))
+}
+
+/// A variable that is set and not empty.
+#[expect(clippy::disallowed_methods, reason = "the one place where the environment is read")]
+fn variable(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn flag(name: &str) -> bool {
+    variable(name).is_some_and(|value| value != "0" && value != "false")
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place where the clock is read")]
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
+}

@@ -1,0 +1,50 @@
+//! `kiln fetch`: every locked artifact, for later `--offline`.
+
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::arguments::Fetch;
+use super::build::Kitchen;
+use super::context::Context;
+use crate::bake;
+use crate::error::Result;
+use crate::lock::PlatformLock;
+
+#[derive(Serialize)]
+struct Fetched {
+    environment: String,
+    platform: String,
+    fetched: usize,
+    artifacts: usize,
+}
+
+pub fn run(context: &Context, arguments: &Fetch) -> Result<u8> {
+    let started = Instant::now();
+    let workspace = context.workspace()?;
+    let kitchen = Kitchen::new(context, &workspace)?;
+    let mut rows = Vec::new();
+    for name in workspace.select(&arguments.environments)? {
+        let lockfile = kitchen.lockfile(&name)?;
+        for platform in &lockfile.environment.platforms {
+            let lock = PlatformLock::of(&name, &lockfile, *platform);
+            let fetched = kitchen.with_bakery(&lockfile, |bakery| bake::fetch(bakery, &lockfile, &lock))?;
+            rows.push(Fetched {
+                environment: name.clone(),
+                platform: platform.to_string(),
+                fetched,
+                artifacts: lock.packages.len(),
+            });
+        }
+    }
+    let fetched: usize = rows.iter().map(|row| row.fetched).sum();
+    context.progress.phase(&format!("Fetched {fetched} artifacts"), started);
+    context.report("fetch", &rows, || {
+        rows.iter()
+            .map(|row| {
+                format!("{} {} {} fetched, {} in all", row.environment, row.platform, row.fetched, row.artifacts)
+            })
+            .collect()
+    })?;
+    Ok(0)
+}

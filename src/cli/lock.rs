@@ -1,0 +1,206 @@
+//! `kiln lock`: resolving what definitions ask for and locks do not hold.
+
+use std::fs;
+use std::io::Write as _;
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::arguments::Lock;
+use super::context::Context;
+use crate::error::{Context as _, Error, Kind, Result};
+use crate::lock::{Change, Lockfile, Reason, changes, reasons};
+use crate::resolve::{Moving, Resolver};
+use crate::workspace::{self, Settings, Workspace};
+
+/// What happened to one lockfile.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Outcome {
+    environment: String,
+    changed: bool,
+    packages: usize,
+    reasons: Vec<Reason>,
+    changes: Vec<Change>,
+}
+
+pub fn run(context: &Context, arguments: &Lock) -> Result<u8> {
+    let workspace = context.workspace()?;
+    let names = workspace.select(&arguments.environments)?;
+    if arguments.check {
+        return check(context, &workspace, &names);
+    }
+    relock(context, &workspace, &names, &Moving::Nothing, arguments.dry_run)
+}
+
+/// Brings the locks of `names` up to date, moving what `moving` says; the exit code.
+pub fn relock(
+    context: &Context,
+    workspace: &Workspace,
+    names: &[String],
+    moving: &Moving,
+    dry_run: bool,
+) -> Result<u8> {
+    let started = Instant::now();
+    let mut outcomes = Vec::new();
+    let mut resolver: Option<Resolver> = None;
+    for name in names {
+        let settings = workspace::load(workspace, name)?;
+        let old = read_lockfile(workspace, name)?;
+        let reasons = reasons(old.as_ref(), &settings);
+        let new = if *moving == Moving::Nothing && !reasons.iter().any(Reason::needs_resolution) {
+            old.clone().map(|old| with_settings(name, old, &settings))
+        } else {
+            None
+        };
+        let new = match new {
+            Some(new) => new,
+            None => {
+                let resolver = match &mut resolver {
+                    Some(resolver) => resolver,
+                    none => none.insert(new_resolver(context, workspace)?),
+                };
+                context.progress.start(&format!("Resolving {name}"), None, false);
+                let resolved = resolver.lock(name, &settings, old.as_ref(), moving);
+                context.progress.end(&format!("Resolving {name}"));
+                resolved?
+            }
+        };
+        let moved = changes(old.as_ref(), &new);
+        let changed = old.as_ref() != Some(&new);
+        if changed && !dry_run {
+            write_lockfile(workspace, name, &new)?;
+        }
+        tell(context, name, &moved, changed, dry_run, old.is_none());
+        outcomes.push(Outcome {
+            environment: name.clone(),
+            changed,
+            packages: new.packages.len(),
+            reasons,
+            changes: moved,
+        });
+    }
+    let packages: usize = outcomes.iter().map(|outcome| outcome.packages).sum();
+    context.progress.phase(&format!("Locked {packages} packages in {} environments", outcomes.len()), started);
+    if context.format == super::arguments::Format::Json {
+        context.report("lock", &outcomes, Vec::new)?;
+    }
+    Ok(0)
+}
+
+fn new_resolver(context: &Context, workspace: &Workspace) -> Result<Resolver> {
+    let sources = context.sources(Some(workspace))?;
+    let client = context.client(&sources)?;
+    Ok(Resolver { root: workspace.root.clone(), store: context.store()?, client, sources, now: context.now })
+}
+
+fn tell(context: &Context, name: &str, moved: &[Change], changed: bool, dry_run: bool, new: bool) {
+    // A new lock's list of packages is the lock itself.
+    if new && !context.verbose {
+        context.say(&format!("{name}: {} packages{}", moved.len(), if dry_run { " (not written)" } else { "" }));
+        return;
+    }
+    for change in moved {
+        context.say(&format!("{name}: {}", change.line()));
+    }
+    match (changed, moved.is_empty()) {
+        (false, _) => context.say(&format!("{name}: up to date")),
+        (true, true) => context.say(&format!("{name}: settings updated, no package moved")),
+        (true, false) => {}
+    }
+    if changed && dry_run {
+        context.say(&format!("{name}: not written, as `--dry-run` asks"));
+    }
+}
+
+fn check(context: &Context, workspace: &Workspace, names: &[String]) -> Result<u8> {
+    let mut outcomes = Vec::new();
+    for name in names {
+        let settings = workspace::load(workspace, name)?;
+        let old = read_lockfile(workspace, name)?;
+        let packages = old.as_ref().map_or(0, |old| old.packages.len());
+        let reasons = reasons(old.as_ref(), &settings);
+        outcomes.push(Outcome {
+            environment: name.clone(),
+            changed: !reasons.is_empty(),
+            packages,
+            reasons,
+            changes: Vec::new(),
+        });
+    }
+    if context.format == super::arguments::Format::Json {
+        context.report("lock", &outcomes, Vec::new)?;
+    }
+    let stale: Vec<(&str, &[Reason])> = outcomes
+        .iter()
+        .filter(|outcome| outcome.changed)
+        .map(|outcome| (outcome.environment.as_str(), outcome.reasons.as_slice()))
+        .collect();
+    if stale.is_empty() {
+        return Ok(0);
+    }
+    Err(stale_error(&stale))
+}
+
+/// The error that says of each environment why its lock is stale.
+pub fn stale_error(stale: &[(&str, &[Reason])]) -> Error {
+    let names: Vec<&str> = stale.iter().map(|(name, _)| *name).collect();
+    let mut lines = Vec::new();
+    for (name, reasons) in stale {
+        lines.extend(reasons.iter().map(|reason| format!("{name}: {reason}")));
+    }
+    let what = if let [name] = names.as_slice() {
+        format!("the lock of `{name}` is stale")
+    } else {
+        format!("{} locks are stale", names.len())
+    };
+    Error::no(what).detail(lines.join("\n")).hint(format!("run `kiln lock {}` to bring it up to date", names.join(" ")))
+}
+
+/// A lock whose pins all hold, under settings that shape the image otherwise.
+fn with_settings(name: &str, mut lockfile: Lockfile, settings: &Settings) -> Lockfile {
+    lockfile.environment = settings.clone();
+    lockfile.format = crate::FORMAT;
+    for package in &mut lockfile.packages {
+        package.artifacts.retain(|platform, _| settings.platforms.contains(platform));
+    }
+    lockfile.packages.retain(|package| !package.artifacts.is_empty());
+    lockfile.normalize();
+    lockfile.drop_void_outputs(name);
+    lockfile
+}
+
+/// The lockfile of an environment, if there is one.
+pub fn read_lockfile(workspace: &Workspace, name: &str) -> Result<Option<Lockfile>> {
+    let path = workspace.lockfile_path(name);
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::new(format!("reading {}", path.display())).caused_by(error)),
+    };
+    Lockfile::parse(&text).map(Some).context(|| format!("reading the lockfile {}", path.display()))
+}
+
+/// Writes a lockfile as a whole or not at all, and not if it says the same already.
+pub fn write_lockfile(workspace: &Workspace, name: &str, lockfile: &Lockfile) -> Result<()> {
+    let path = workspace.lockfile_path(name);
+    let text = lockfile.to_text()?;
+    if fs::read_to_string(&path).is_ok_and(|known| known == text) {
+        return Ok(());
+    }
+    let folder = path.parent().expect("a lockfile is in a folder");
+    let write = || -> Result<()> {
+        fs::create_dir_all(folder)?;
+        let mut file = tempfile::Builder::new().prefix(".kiln-").permissions(permissions()).tempfile_in(folder)?;
+        file.write_all(text.as_bytes())?;
+        file.as_file().sync_all()?;
+        file.persist(&path)?;
+        Ok(())
+    };
+    write().context(|| format!("writing the lockfile {}", path.display())).map_err(|error| error.kind(Kind::Trouble))
+}
+
+/// Like any file that people write; the umask takes its share.
+fn permissions() -> fs::Permissions {
+    std::os::unix::fs::PermissionsExt::from_mode(0o666)
+}

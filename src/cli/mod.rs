@@ -1,0 +1,70 @@
+//! The command line: one file per command. Arguments in, one operation called, output printed; nothing
+//! outside this folder prints or reads the environment.
+
+mod arguments;
+mod build;
+mod check;
+mod context;
+mod drift;
+mod errors;
+mod export;
+mod fetch;
+mod gc;
+mod init;
+mod list;
+mod lock;
+mod output;
+mod progress;
+mod rules;
+mod run;
+mod store;
+mod update;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use arguments::{Arguments, Command};
+use context::Context;
+
+use crate::error::Result;
+
+/// Runs kiln with the process's arguments; its exit code.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // clap prints help and versions on stdout and mistakes on stderr.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    let context = Context::new(&arguments.global);
+    let result = context.and_then(|context| {
+        let code = run(&context, &arguments.command);
+        context.progress.finish();
+        code
+    });
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            errors::print(&error, &arguments.global);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn run(context: &Context, command: &Command) -> Result<u8> {
+    match command {
+        Command::Init(arguments) => init::run(context, arguments),
+        Command::Lock(arguments) => lock::run(context, arguments),
+        Command::Update(arguments) => update::run(context, arguments),
+        Command::Build(arguments) => build::run(context, arguments),
+        Command::Fetch(arguments) => fetch::run(context, arguments),
+        Command::Run(arguments) => run::run(context, arguments),
+        Command::List(arguments) => list::run(context, arguments),
+        Command::Gc(arguments) => gc::run(context, arguments),
+        Command::Store(arguments) => store::run(context, arguments),
+        Command::Rules => rules::run(context),
+    }
+}

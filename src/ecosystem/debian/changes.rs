@@ -1,0 +1,265 @@
+//! What a stage's scripts changed: found, cleaned by the rules, attributed, and made into layer entries.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::rules::{Action, RULES, matches, shadow_day};
+use super::stage::StagePackage;
+use super::{keystore, rules};
+use crate::digest::Digest;
+use crate::error::{Context, Result};
+use crate::layer::entry::WHITEOUT;
+use crate::layer::{Entry, Kind};
+use crate::sandbox::{Change, Extraction, Session};
+
+/// Seconds in a day.
+const DAY: u64 = 24 * 60 * 60;
+
+/// The tree as the parts make it, before any script has run.
+#[derive(Debug, Default)]
+pub struct Before {
+    entries: BTreeMap<String, Entry>,
+}
+
+impl Before {
+    /// Applies layers in order, then the packages.
+    pub fn new(
+        below: &[Extraction],
+        packages: &[StagePackage],
+        leave_out: &BTreeMap<String, BTreeSet<String>>,
+    ) -> Self {
+        let mut before = Self::default();
+        for layer in below {
+            before.add_directories(&layer.directories, true);
+            for part in &layer.parts {
+                before.add(&part.entries, &layer.skip);
+            }
+        }
+        let nothing = BTreeSet::new();
+        for package in packages {
+            before.add_directories(&package.part.directories, false);
+            before.add(&package.part.entries, leave_out.get(&package.unpacked.name).unwrap_or(&nothing));
+        }
+        before
+    }
+
+    fn add_directories(&mut self, directories: &[Entry], replace: bool) {
+        for directory in directories {
+            // The first package to ship a folder decides; a configured layer says what it became.
+            let known =
+                self.entries.get(&directory.path).is_some_and(|entry| entry.kind == Kind::Directory || !replace);
+            if replace || !known {
+                self.entries.insert(directory.path.clone(), directory.clone());
+            }
+        }
+    }
+
+    fn add(&mut self, entries: &[Entry], skip: &BTreeSet<String>) {
+        for entry in entries.iter().filter(|entry| !skip.contains(&entry.path)) {
+            match removed_by(&entry.path) {
+                Some(removed) => self.remove(&removed),
+                None => {
+                    self.entries.insert(entry.path.clone(), entry.clone());
+                }
+            }
+        }
+    }
+
+    fn remove(&mut self, path: &str) {
+        self.entries.remove(path);
+        let below = format!("{path}/");
+        self.entries.retain(|other, _| !other.starts_with(&below));
+    }
+}
+
+/// The path that a whiteout's path removes.
+fn removed_by(path: &str) -> Option<String> {
+    let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+    let removed = name.strip_prefix(WHITEOUT)?;
+    Some(if folder.is_empty() { removed.to_owned() } else { format!("{folder}/{removed}") })
+}
+
+/// The changes that count.
+#[derive(Debug)]
+pub struct Changed {
+    /// By path: what is there now (`None`: removed), and when it was changed.
+    entries: BTreeMap<String, (Option<Entry>, u64)>,
+}
+
+impl Changed {
+    /// Keeps of what was found what differs from before once times are clamped to `epoch`.
+    pub fn compare(before: &Before, found: Vec<Change>, epoch: u64) -> Self {
+        let mut entries = BTreeMap::new();
+        let mut same = BTreeMap::new();
+        for mut change in found {
+            if let Some(entry) = &mut change.entry {
+                entry.mtime = if entry.kind == Kind::Directory { 0 } else { entry.mtime.min(epoch) };
+            }
+            let known = before.entries.get(&change.path);
+            let differs = match (&change.entry, known) {
+                (None, known) => known.is_some(),
+                (Some(entry), Some(known)) if entry.kind == Kind::Directory => {
+                    (entry.mode, entry.uid, entry.gid, &entry.xattrs)
+                        != (known.mode, known.uid, known.gid, &known.xattrs)
+                        || known.kind != Kind::Directory
+                }
+                (Some(entry), known) => known != Some(entry),
+            };
+            let kept = if differs { &mut entries } else { &mut same };
+            kept.insert(change.path, (change.entry, change.ctime));
+        }
+        // A file with several names changes under all of them, or a reader of one layer loses a name.
+        loop {
+            let target_of = |entry: &Option<Entry>| match entry {
+                Some(Entry { kind: Kind::HardLink { target }, .. }) => Some(target.clone()),
+                _ => None,
+            };
+            let targets: BTreeSet<String> = entries.values().filter_map(|(entry, _)| target_of(entry)).collect();
+            let joining: Vec<String> = same
+                .iter()
+                .filter(|(path, (entry, _))| {
+                    targets.contains(*path)
+                        || target_of(entry)
+                            .is_some_and(|target| entries.contains_key(&target) || targets.contains(&target))
+                })
+                .map(|(path, _)| path.clone())
+                .collect();
+            if joining.is_empty() {
+                break;
+            }
+            for path in joining {
+                let change = same.remove(&path).expect("listed just before");
+                entries.insert(path, change);
+            }
+        }
+        Self { entries }
+    }
+
+    /// Applies every rule of [`RULES`] to what the scripts made. What a package ships stays as shipped.
+    pub fn apply_rules(&mut self, session: &mut Session, before: &Before, epoch: u64) -> Result<()> {
+        for rule in RULES {
+            for pattern in rule.paths {
+                let matching: Vec<String> =
+                    self.entries.keys().filter(|path| matches(pattern, path)).cloned().collect();
+                for path in matching {
+                    self.apply(session, rule, &path, epoch)
+                        .context(|| format!("applying the rule `{}` to /{path}", rule.name))?;
+                }
+                if rule.action == Action::Clear {
+                    let below = format!("{pattern}/");
+                    self.entries.retain(|path, _| !path.starts_with(&below) || before.entries.contains_key(path));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, session: &mut Session, rule: &rules::Rule, path: &str, epoch: u64) -> Result<()> {
+        match rule.action {
+            Action::Clear => {}
+            Action::Remove => self.drop_with_links(path),
+            Action::Empty => self.rewrite(session, path, &mut |_| Ok(Vec::new()))?,
+            Action::ShadowDay => {
+                self.rewrite(session, path, &mut |bytes| {
+                    Ok(shadow_day(&String::from_utf8_lossy(&bytes), epoch / DAY).into_bytes())
+                })?;
+            }
+            Action::KeystoreTime => self.rewrite(session, path, &mut |bytes| keystore::with_time(bytes, epoch))?,
+        }
+        Ok(())
+    }
+
+    /// Forgets the change at `path` and below, and links that would be left pointing at it.
+    fn drop_with_links(&mut self, path: &str) {
+        let below = format!("{path}/");
+        let name = path.rsplit('/').next().unwrap_or(path);
+        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        self.entries.retain(|other, (entry, _)| {
+            let points_at_it = matches!(entry, Some(Entry { kind: Kind::Symlink { target }, .. })
+                if target.trim_start_matches('/') == path
+                    || (target == name && other.rsplit_once('/').map_or("", |(folder, _)| folder) == folder));
+            other != path && !other.starts_with(&below) && !points_at_it
+        });
+    }
+
+    fn rewrite(
+        &mut self,
+        session: &mut Session,
+        path: &str,
+        edit: &mut dyn FnMut(Vec<u8>) -> Result<Vec<u8>>,
+    ) -> Result<()> {
+        let Some((Some(entry), _)) = self.entries.get_mut(path) else { return Ok(()) };
+        let Kind::File { size, sha256 } = &mut entry.kind else { return Ok(()) };
+        let bytes = edit(session.read(path)?.unwrap_or_default())?;
+        // Owner, mode and time are the entry's: only the content is taken from the tree.
+        session.write(path, &bytes, 0o600)?;
+        *size = bytes.len() as u64;
+        *sha256 = Digest::of(&bytes);
+        Ok(())
+    }
+
+    /// By path, the script that was running when it was last changed. `started` is sorted by time.
+    pub fn writers(&self, started: &[(u64, String)]) -> BTreeMap<String, String> {
+        let writer = |path: &str, time: u64| {
+            if path.starts_with("var/lib/dpkg/") && !path.starts_with("var/lib/dpkg/alternatives/") {
+                return "dpkg".to_owned();
+            }
+            let index = started.partition_point(|(start, _)| *start <= time);
+            index.checked_sub(1).map_or_else(|| "kiln".to_owned(), |index| started[index].1.clone())
+        };
+        self.entries.iter().map(|(path, (_, time))| (path.clone(), writer(path, *time))).collect()
+    }
+
+    /// The directories and entries of the layer, parents with their effective owner and mode.
+    pub fn into_entries(self, before: &Before) -> (Vec<Entry>, Vec<Entry>) {
+        let mut directories: BTreeMap<String, Entry> = BTreeMap::new();
+        let mut entries: BTreeMap<String, Entry> = BTreeMap::new();
+        let mut removed: Option<String> = None;
+        for (path, (entry, _)) in &self.entries {
+            match entry {
+                Some(entry) if entry.kind == Kind::Directory => {
+                    directories.insert(path.clone(), entry.clone());
+                }
+                Some(entry) => {
+                    entries.insert(path.clone(), entry.clone());
+                }
+                // The whiteout of a folder removes what is below it.
+                None if removed.as_ref().is_some_and(|folder| path.starts_with(&format!("{folder}/"))) => {}
+                None => {
+                    removed = Some(path.clone());
+                    let whiteout = whiteout(path);
+                    entries.insert(whiteout.path.clone(), whiteout);
+                }
+            }
+        }
+        for path in entries.keys().chain(&directories.keys().cloned().collect::<Vec<_>>()) {
+            let mut path = path.as_str();
+            while let Some((folder, _)) = path.rsplit_once('/') {
+                if !directories.contains_key(folder)
+                    && let Some(known) = before.entries.get(folder)
+                {
+                    directories.insert(folder.to_owned(), known.clone());
+                }
+                path = folder;
+            }
+        }
+        // A hard link comes after the file it names.
+        let (links, mut ordered): (Vec<Entry>, Vec<Entry>) =
+            entries.into_values().partition(|entry| matches!(entry.kind, Kind::HardLink { .. }));
+        ordered.extend(links);
+        (directories.into_values().collect(), ordered)
+    }
+}
+
+fn whiteout(path: &str) -> Entry {
+    let (folder, name) = path.rsplit_once('/').map_or(("", path), |(folder, name)| (folder, name));
+    let slash = if folder.is_empty() { "" } else { "/" };
+    Entry {
+        path: format!("{folder}{slash}{WHITEOUT}{name}"),
+        kind: Kind::File { size: 0, sha256: Digest::of(b"") },
+        mode: 0o600,
+        uid: 0,
+        gid: 0,
+        mtime: 0,
+        xattrs: BTreeMap::new(),
+    }
+}

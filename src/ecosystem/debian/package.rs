@@ -1,0 +1,101 @@
+//! A package as a stage needs it: its part, and what dpkg is told of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+
+use super::deb::Control;
+use super::dpkg::{Member, Unpacked};
+use super::exclusions::Exclusions;
+use super::part::{DebPart, PartOptions, deb_part};
+use super::stage::StagePackage;
+use crate::digest::Digest;
+use crate::error::{Context, Error, Result};
+use crate::store::Store;
+
+/// Bytes of one member of a control archive.
+const LIMIT_MEMBER: u64 = 64 << 20;
+
+/// What the lock says about a package.
+#[derive(Clone, Debug)]
+pub struct Locked<'a> {
+    pub name: &'a str,
+    pub version: &'a str,
+    pub architecture: &'a str,
+    pub sha256: Digest,
+}
+
+/// The part of a locked package, all of it but the excluded files and those in `leave_out`.
+pub fn part(
+    store: &Store,
+    locked: &Locked<'_>,
+    exclusions: &Exclusions,
+    leave_out: &BTreeSet<String>,
+) -> Result<DebPart> {
+    let options = PartOptions { exclusions, merged_usr: true, leave_out };
+    deb_part(store, &locked.sha256, &options).context(|| format!("reading `{}` {}", locked.name, locked.version))
+}
+
+/// The package with what dpkg is told of it. The archive must say of itself what the lock says of it.
+pub fn stage_package(store: &Store, locked: &Locked<'_>, deb: &DebPart) -> Result<StagePackage> {
+    let what = || format!("reading the control archive of `{}` {}", locked.name, locked.version);
+    let bytes = store.read(&deb.control).context(what)?;
+    let control = Control::read(&bytes).context(what)?;
+    control.check_identity(locked.name, locked.version, locked.architecture)?;
+    let mut members = members(&bytes).context(what)?;
+    let paragraph = members.remove("control").ok_or_else(|| Error::new("it has no `control` file")).context(what)?;
+    let conffiles =
+        deb.conffiles.iter().filter_map(|conffile| Some((conffile.path.clone(), conffile.md5.clone()?))).collect();
+    Ok(StagePackage {
+        unpacked: Unpacked {
+            name: locked.name.to_owned(),
+            version: locked.version.to_owned(),
+            architecture: locked.architecture.to_owned(),
+            multi_arch_same: control.field("Multi-Arch") == Some("same"),
+            paragraph: String::from_utf8(paragraph.content)
+                .map_err(|_| Error::new("its `control` file is not UTF-8"))
+                .context(what)?,
+            members,
+            paths: deb.paths.clone(),
+            conffiles,
+            generated_md5sums: None,
+        },
+        part: deb.part.clone(),
+    })
+}
+
+/// The SHA-256 over a package's scripts, each with its name and length before it; none if it has none
+/// that would run when it is installed.
+pub fn scripts(package: &Unpacked) -> Option<Digest> {
+    if !package.has_scripts() {
+        return None;
+    }
+    let mut bytes = Vec::new();
+    for name in ["config", "postinst", "preinst", "triggers"] {
+        if let Some(member) = package.members.get(name) {
+            bytes.extend(format!("{name} {}\n", member.content.len()).bytes());
+            bytes.extend(&member.content);
+        }
+    }
+    Some(Digest::of(&bytes))
+}
+
+/// The members of a plain control archive, with their times. [`Control::read`] has checked it.
+fn members(control_tar: &[u8]) -> Result<BTreeMap<String, Member>> {
+    let mut members = BTreeMap::new();
+    for entry in tar::Archive::new(control_tar).entries()? {
+        let entry = entry?;
+        if !entry.header().entry_type().is_file() {
+            continue;
+        }
+        let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        let name = path.trim_start_matches("./").to_owned();
+        if name.contains('/') {
+            continue;
+        }
+        let (mode, mtime) = (entry.header().mode()? & 0o7777, entry.header().mtime()?);
+        let mut content = Vec::new();
+        entry.take(LIMIT_MEMBER).read_to_end(&mut content)?;
+        members.insert(name, Member { mode, mtime, content });
+    }
+    Ok(members)
+}

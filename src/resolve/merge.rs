@@ -1,0 +1,123 @@
+//! The platforms' solutions, made into one lockfile.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::ecosystem::debian::archive::{Suite, SuiteRequest};
+use crate::ecosystem::debian::date;
+use crate::ecosystem::debian::solver::Chosen;
+use crate::error::Result;
+use crate::lock::{Artifact, Evidence, Lockfile, Package, REVISION, VERSION};
+use crate::workspace::{Platform, Settings};
+
+/// Puts the lockfile together, keeping of `old` what still holds: observations, evidence, outputs.
+pub fn lockfile(
+    name: &str,
+    settings: &Settings,
+    old: Option<&Lockfile>,
+    requests: &[SuiteRequest],
+    suites: &[Suite],
+    solutions: BTreeMap<Platform, Vec<Chosen>>,
+) -> Result<Lockfile> {
+    let mut packages: BTreeMap<(String, String, bool), Package> = BTreeMap::new();
+    for (platform, chosen) in solutions {
+        for chosen in chosen {
+            let key = (chosen.package.name.clone(), chosen.package.version.clone(), chosen.base);
+            let artifact = artifact(old, platform, &chosen);
+            let package = packages.entry(key).or_insert_with(|| package(&chosen));
+            package.required_by.extend(chosen.required_by);
+            package.requested = package.requested.take().or(chosen.requested);
+            package.artifacts.insert(platform, artifact);
+        }
+    }
+    let mut lockfile = Lockfile {
+        version: VERSION,
+        revision: REVISION,
+        format: crate::FORMAT,
+        environment: settings.clone(),
+        origins: Vec::new(),
+        packages: packages.into_values().collect(),
+        outputs: old.map(|old| old.outputs.clone()).unwrap_or_default(),
+    };
+    lockfile.normalize();
+    lockfile.origins = evidence(&lockfile, old, requests, suites);
+    lockfile.origins.sort();
+    lockfile.drop_void_outputs(name);
+    Ok(lockfile)
+}
+
+fn package(chosen: &Chosen) -> Package {
+    Package {
+        ecosystem: "debian".to_owned(),
+        name: chosen.package.name.clone(),
+        version: chosen.package.version.clone(),
+        source: chosen.package.source.clone(),
+        source_version: chosen.package.source_version.clone(),
+        origin: chosen.index.clone(),
+        base: chosen.base,
+        requested: None,
+        required_by: Vec::new(),
+        artifacts: BTreeMap::new(),
+    }
+}
+
+/// The artifact, with what the old lock has seen of the same bytes.
+fn artifact(old: Option<&Lockfile>, platform: Platform, chosen: &Chosen) -> Artifact {
+    let known = old
+        .into_iter()
+        .flat_map(|old| &old.packages)
+        .filter(|package| package.name == chosen.package.name)
+        .filter_map(|package| package.artifacts.get(&platform))
+        .find(|artifact| artifact.sha256 == chosen.package.sha256);
+    Artifact {
+        path: chosen.package.filename.clone(),
+        sha256: chosen.package.sha256,
+        size: chosen.package.size,
+        architecture: chosen.package.architecture.clone(),
+        scripts: known.and_then(|artifact| artifact.scripts),
+        scripts_sha256: known.and_then(|artifact| artifact.scripts_sha256),
+    }
+}
+
+/// The evidence: new for a suite of which a pin moved, else what the old lock says.
+fn evidence(new: &Lockfile, old: Option<&Lockfile>, requests: &[SuiteRequest], suites: &[Suite]) -> Vec<Evidence> {
+    requests
+        .iter()
+        .zip(suites)
+        .map(|(request, suite)| {
+            let origin = format!("{}/{}", request.origin, request.suite);
+            let fresh = Evidence {
+                name: request.origin.clone(),
+                suite: request.suite.clone(),
+                date: date::rfc3339(suite.evidence.date),
+                signed_index: suite.evidence.inrelease,
+                keys: suite.evidence.fingerprints.clone(),
+                exceptions: exceptions(request),
+            };
+            let known = old.and_then(|old| {
+                old.origins.iter().find(|known| known.name == request.origin && known.suite == request.suite)
+            });
+            match (known, old) {
+                (Some(known), Some(old)) if pins(old, &origin) == pins(new, &origin) => known.clone(),
+                _ => fresh,
+            }
+        })
+        .collect()
+}
+
+/// The checks that the definition waives.
+fn exceptions(request: &SuiteRequest) -> Vec<String> {
+    let waived = [(request.exceptions.allow_expired, "allow-expired"), (request.exceptions.allow_weak, "allow-weak")];
+    waived.into_iter().filter(|(waived, _)| *waived).map(|(_, name)| name.to_owned()).collect()
+}
+
+/// What a lock takes from an origin.
+fn pins<'l>(lockfile: &'l Lockfile, origin: &str) -> BTreeSet<(&'l str, Platform, crate::Digest)> {
+    lockfile
+        .packages
+        .iter()
+        .filter(|package| package.origin == origin)
+        .flat_map(|package| {
+            package.artifacts.iter().map(|(platform, artifact)| (package.name.as_str(), *platform, artifact.sha256))
+        })
+        .collect()
+}
