@@ -152,6 +152,11 @@ fn redirect(from: &Address, response: &Response) -> Result<Address, Failure> {
         .get(header::LOCATION)
         .and_then(|value| value.to_str().ok())
         .ok_or_else(|| Failure::lasting(Error::new("a redirect that leads nowhere: it has no usable Location")))?;
+    target(from, location)
+}
+
+/// Where a redirect leads, if it may be followed.
+fn target(from: &Address, location: &str) -> Result<Address, Failure> {
     let target = from.redirected(location)?;
     if from.scheme() == "https" && target.scheme() != "https" {
         return Err(Failure::lasting(Error::new(format!(
@@ -187,4 +192,19 @@ fn retry(error: Error, response: &Response) -> Failure {
         .and_then(|value| value.to_str().ok()?.trim().parse().ok())
         .map(Duration::from_secs);
     Failure { error: error.kind(Kind::Network), again: true, pause }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_redirect_leads_out_of_encryption_or_to_files() {
+        let (from, _) = Address::parse("https://a.example/x/y").unwrap();
+        assert_eq!(target(&from, "../z").unwrap().to_string(), "https://a.example/z");
+        assert_eq!(target(&from, "https://u:p@b.example/").unwrap().as_str(), "https://b.example/");
+        let refused = |location| target(&from, location).unwrap_err().error.to_string();
+        assert!(refused("http://a.example/x").contains("is not encrypted"));
+        assert!(refused("file:///etc/shadow").contains("leads to a `file:` address"));
+    }
 }
