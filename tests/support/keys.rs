@@ -1,8 +1,8 @@
 //! OpenPGP keys made on the spot, good ones and all kinds of bad ones, and what they sign.
 
 use pgp::composed::{
-    ArmorOptions, CleartextSignedMessage, DetachedSignature, KeyType, SecretKeyParamsBuilder, SignedPublicKey,
-    SignedSecretKey, SubkeyParamsBuilder,
+    ArmorOptions, CleartextSignedMessage, Deserializable, DetachedSignature, KeyType, SecretKeyParamsBuilder,
+    SignedPublicKey, SignedSecretKey, SubkeyParamsBuilder,
 };
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{KeyFlags, RevocationCode, Signature, SignatureConfig, SignatureType, Subpacket, SubpacketData};
@@ -25,6 +25,8 @@ pub enum Flaw {
     Revoked,
     /// RSA of 1024 bits.
     Short,
+    /// Nothing, but it is RSA of 2048 bits: the other keys cannot sign with SHA-1.
+    Rsa,
     /// Its own signature rests on SHA-1.
     WeakBinding,
     /// It is not for signing.
@@ -81,16 +83,21 @@ impl Signer {
         let mut rng = StdRng::seed_from_u64(seed);
         let created = Timestamp::from_secs(u32::try_from(NOW).unwrap() - 3 * YEAR);
         let by_subkey = matches!(flaw, Flaw::Subkey | Flaw::UnconfirmedSubkey | Flaw::RevokedSubkey);
-        let kind = if flaw == Flaw::Short { KeyType::Rsa(1024) } else { KeyType::Ed25519Legacy };
-        let mut parameters = SecretKeyParamsBuilder::default();
-        parameters.key_type(kind).can_sign(true).can_certify(true).created_at(created);
-        parameters.primary_user_id("Test archive <archive@example.org>".into());
-        if by_subkey {
-            let mut subkey = SubkeyParamsBuilder::default();
-            subkey.key_type(KeyType::Ed25519Legacy).can_sign(true).created_at(created);
-            parameters.subkeys(vec![subkey.build().unwrap()]);
-        }
-        let secret = parameters.build().unwrap().generate(&mut rng).unwrap();
+        let secret = match flaw {
+            Flaw::Short => fixed(include_str!("rsa1024.asc")),
+            Flaw::Rsa | Flaw::WeakBinding => fixed(include_str!("rsa2048.asc")),
+            _ => {
+                let mut parameters = SecretKeyParamsBuilder::default();
+                parameters.key_type(KeyType::Ed25519Legacy).can_sign(true).can_certify(true).created_at(created);
+                parameters.primary_user_id("Test archive <archive@example.org>".into());
+                if by_subkey {
+                    let mut subkey = SubkeyParamsBuilder::default();
+                    subkey.key_type(KeyType::Ed25519Legacy).can_sign(true).created_at(created);
+                    parameters.subkeys(vec![subkey.build().unwrap()]);
+                }
+                parameters.build().unwrap().generate(&mut rng).unwrap()
+            }
+        };
         let mut public = secret.to_public_key();
         bind(&secret, &mut public, flaw);
         if by_subkey {
@@ -151,6 +158,11 @@ fn signature(key: &impl SigningKey, kind: SignatureType, text: &[u8], making: Ma
         config.hashed_subpackets.push(regular(SubpacketData::SignatureExpirationTime(Duration::from_secs(life))));
     }
     config.sign(key, &Password::empty(), text).unwrap()
+}
+
+/// A key made by GnuPG for these tests: the library makes no short ones, and takes its time for RSA.
+fn fixed(armored: &str) -> SignedSecretKey {
+    SignedSecretKey::from_armor_single(armored.as_bytes()).unwrap().0
 }
 
 /// Replaces the key's own signature by one made at a fixed time, and adds a revocation.
