@@ -243,7 +243,7 @@ fn files_of_the_machine_are_addresses_too() {
     let path = folder.path().join("a file");
     std::fs::write(&path, content()).unwrap();
     let url = format!("file://{}", path.display());
-    fetch(&store, &[url.clone()]).unwrap();
+    fetch(&store, std::slice::from_ref(&url)).unwrap();
     assert_eq!(client().get(&Request::new(&url, 1 << 20).unwrap()).unwrap(), content());
     assert!(client().get(&Request::new(&url, 10).unwrap()).is_err());
     let missing = Request::new(&format!("{url}.no"), 10).unwrap();
