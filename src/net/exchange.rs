@@ -142,8 +142,13 @@ pub(super) fn validators(response: &Response) -> Validators {
 
 /// A failure below HTTP. The library's own text would repeat the URL.
 pub(super) fn transport(error: reqwest::Error) -> Failure {
-    let error = Error::from(error.without_url());
-    Failure { error: error.kind(Kind::Network), again: true, pause: None }
+    let error = Error::from(error.without_url()).kind(Kind::Network);
+    // Asking again does not change whom a certificate is from.
+    if error.chain().iter().any(|text| text.contains("invalid peer certificate")) {
+        let hint = "name the file with the certificates to trust in SSL_CERT_FILE, or their directory in SSL_CERT_DIR";
+        return Failure { error: error.hint(hint), again: false, pause: None };
+    }
+    Failure { error, again: true, pause: None }
 }
 
 fn redirect(from: &Address, response: &Response) -> Result<Address, Failure> {
