@@ -142,8 +142,13 @@ pub(super) fn validators(response: &Response) -> Validators {
 
 /// A failure below HTTP. The library's own text would repeat the URL.
 pub(super) fn transport(error: reqwest::Error) -> Failure {
-    let error = Error::from(error.without_url());
-    Failure { error: error.kind(Kind::Network), again: true, pause: None }
+    let error = Error::from(error.without_url()).kind(Kind::Network);
+    // Asking again does not change whom a certificate is from.
+    if error.chain().iter().any(|text| text.contains("invalid peer certificate")) {
+        let hint = "name the file with the certificates to trust in SSL_CERT_FILE, or their directory in SSL_CERT_DIR";
+        return Failure { error: error.hint(hint), again: false, pause: None };
+    }
+    Failure { error, again: true, pause: None }
 }
 
 fn redirect(from: &Address, response: &Response) -> Result<Address, Failure> {
@@ -152,6 +157,11 @@ fn redirect(from: &Address, response: &Response) -> Result<Address, Failure> {
         .get(header::LOCATION)
         .and_then(|value| value.to_str().ok())
         .ok_or_else(|| Failure::lasting(Error::new("a redirect that leads nowhere: it has no usable Location")))?;
+    target(from, location)
+}
+
+/// Where a redirect leads, if it may be followed.
+fn target(from: &Address, location: &str) -> Result<Address, Failure> {
     let target = from.redirected(location)?;
     if from.scheme() == "https" && target.scheme() != "https" {
         return Err(Failure::lasting(Error::new(format!(
@@ -187,4 +197,19 @@ fn retry(error: Error, response: &Response) -> Failure {
         .and_then(|value| value.to_str().ok()?.trim().parse().ok())
         .map(Duration::from_secs);
     Failure { error: error.kind(Kind::Network), again: true, pause }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_redirect_leads_out_of_encryption_or_to_files() {
+        let (from, _) = Address::parse("https://a.example/x/y").unwrap();
+        assert_eq!(target(&from, "../z").unwrap().to_string(), "https://a.example/z");
+        assert_eq!(target(&from, "https://u:p@b.example/").unwrap().as_str(), "https://b.example/");
+        let refused = |location| target(&from, location).unwrap_err().error.to_string();
+        assert!(refused("http://a.example/x").contains("is not encrypted"));
+        assert!(refused("file:///etc/shadow").contains("leads to a `file:` address"));
+    }
 }

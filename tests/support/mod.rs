@@ -1,5 +1,8 @@
-//! What several tests need.
+//! What tests of several files stand on: a server on loopback that can misbehave, archives made from
+//! declared scenarios, and packages made from values.
+#![allow(dead_code, reason = "each test file uses its part")]
 
-#![allow(dead_code, reason = "each test uses some of it")]
-
+pub mod archive;
 pub mod deb;
+pub mod keys;
+pub mod server;

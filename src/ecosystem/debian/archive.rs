@@ -497,7 +497,10 @@ fn wanted_indexes(suite: usize, request: &SuiteRequest, head: &Head) -> Result<V
             })?;
             wanted.push(found);
         }
-        let apart = !release.all_is_in_each_architecture && !request.architectures.iter().any(|name| name == "all");
+        // Security archives list an index of `all` that they do not keep up; apt leaves it alone as well, since
+        // `all` is not among the architectures there.
+        let offered = !release.all_is_in_each_architecture && release.architectures.iter().any(|name| name == "all");
+        let apart = offered && !request.architectures.iter().any(|name| name == "all");
         if apart {
             wanted.extend(choose(release, suite, component, "all"));
         }

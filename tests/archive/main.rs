@@ -1,0 +1,7 @@
+//! Downloads and signed archives against a server that misbehaves.
+
+mod downloads;
+mod real;
+mod suites;
+#[path = "../support/mod.rs"]
+mod support;
