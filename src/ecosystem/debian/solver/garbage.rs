@@ -26,7 +26,8 @@ impl State<'_> {
         for name in self.installed.clone() {
             let node = *self.node(name);
             let required = node.current.is_some_and(|version| universe.priority(version) == Priority::Required);
-            if !node.auto || self.is_essential(name) || self.is_important(name) || required {
+            // What a request protects is not garbage either, whatever it came by.
+            if !node.auto || node.protected || self.is_essential(name) || self.is_important(name) || required {
                 self.walk(name, 0, &mut walk);
             }
         }

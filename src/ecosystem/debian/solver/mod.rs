@@ -217,10 +217,14 @@ impl<'u> Attempt<'u> {
     ) -> Result<(State<'u>, BTreeMap<Name, String>)> {
         let mut state = State::new(universe, base, preferred);
         let mut requested = BTreeMap::new();
+        let mut order = Vec::new();
         let mut releases = Vec::new();
         for want in wanted {
             let (name, version) = request::select(&state, want)?;
             requested.entry(name).or_insert_with(|| want.text.clone());
+            if !order.contains(&name) {
+                order.push(name);
+            }
             if let Some(release) = &want.release {
                 releases.push((version, release.clone()));
             }
@@ -229,7 +233,7 @@ impl<'u> Attempt<'u> {
             state.mark_install(name, false, 0, By::User);
         }
         request::switch_releases(&mut state, &releases);
-        for &name in requested.keys() {
+        for name in order {
             state.mark_install(name, true, 0, By::User);
         }
         state.sweep();
