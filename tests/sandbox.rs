@@ -643,3 +643,47 @@ fn a_store_that_lies_is_found_out() {
         assert!(!session.exists("etc/file").unwrap());
     });
 }
+
+/// Not a test by itself: what [`a_signal_reaches_the_program_in_the_foreground`] runs and signals.
+#[test]
+fn foreground_to_be_signalled() {
+    #[expect(clippy::disallowed_methods, reason = "how the test that signals this one names the place")]
+    let Some(setting) = std::env::var_os("KILN_TEST_SANDBOX_SIGNAL") else { return };
+    let setting = setting.into_string().unwrap();
+    let (executor, place) = setting.split_once(':').unwrap();
+    let fixture = Fixture::new();
+    let executor = Executor::from_name(executor).unwrap();
+    let mut session = Session::start(executor, Path::new(place), &fixture.options).unwrap();
+    session.extract(&[fixture.base()]).unwrap();
+    let mark = 300_000 + fs::metadata(place).unwrap().ino();
+    let waiting = script(&format!("trap 'exit 9' TERM INT; sleep {mark} & wait"));
+    let command = ForegroundCommand {
+        arguments: waiting.arguments,
+        environment: waiting.environment,
+        directory: "/".to_owned(),
+        ..ForegroundCommand::default()
+    };
+    assert_eq!(session.foreground(&command).unwrap(), 9);
+    session.finish().unwrap();
+}
+
+#[test]
+fn a_signal_reaches_the_program_in_the_foreground() {
+    let fixture = Fixture::new();
+    for executor in fixture.executors() {
+        let place = fixture.place();
+        let mark = (300_000 + fs::metadata(place.path()).unwrap().ino()).to_string();
+        let mut parent = process::Command::new(std::env::current_exe().unwrap())
+            .args(["foreground_to_be_signalled", "--exact"])
+            .env("KILN_TEST_SANDBOX_SIGNAL", format!("{executor}:{}", place.path().display()))
+            .env("TMPDIR", fixture.folder.path())
+            .stdout(process::Stdio::null())
+            .spawn()
+            .unwrap();
+        wait_until("the program runs", || processes_with(&mark) >= 1);
+        let pid = rustix::process::Pid::from_child(&parent);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        assert!(parent.wait().unwrap().success(), "{executor}");
+        assert!(fs::read_dir(place.path()).unwrap().next().is_none(), "{executor}");
+    }
+}
