@@ -176,6 +176,17 @@ fn again_as_an_ordinary_user() {
         warn("no ordinary user with subordinate ids, or no newuidmap: the executor `user-namespace` WAS NOT TESTED");
         return;
     };
+    let as_user = |program: &Path| {
+        let mut command = process::Command::new("setpriv");
+        command.args(["--reuid", &uid.to_string(), "--regid", &gid.to_string(), "--clear-groups", "--"]).arg(program);
+        command
+    };
+    let own = std::env::current_exe().unwrap();
+    let reachable = as_user(Path::new("test")).arg("-x").arg(&own).status().unwrap().success();
+    if !reachable {
+        warn("an ordinary user cannot reach these tests' directory: the executor `user-namespace` WAS NOT TESTED");
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let work = folder.path().join("work");
@@ -183,9 +194,7 @@ fn again_as_an_ordinary_user() {
     let seen = folder.path().join("surroundings");
     fs::write(&seen, surroundings().into_values().next().unwrap()).unwrap();
     std::os::unix::fs::chown(&work, Some(uid), Some(gid)).unwrap();
-    let output = process::Command::new("setpriv")
-        .args(["--reuid", &uid.to_string(), "--regid", &gid.to_string(), "--clear-groups", "--"])
-        .arg(std::env::current_exe().unwrap())
+    let output = as_user(&own)
         .args(["--skip", "again_as_an_ordinary_user"])
         .env(AGAIN, &seen)
         .env("TMPDIR", &work)
@@ -633,4 +642,48 @@ fn a_store_that_lies_is_found_out() {
         assert_eq!(error.what(), kiln::error::Kind::Corrupt);
         assert!(!session.exists("etc/file").unwrap());
     });
+}
+
+/// Not a test by itself: what [`a_signal_reaches_the_program_in_the_foreground`] runs and signals.
+#[test]
+fn foreground_to_be_signalled() {
+    #[expect(clippy::disallowed_methods, reason = "how the test that signals this one names the place")]
+    let Some(setting) = std::env::var_os("KILN_TEST_SANDBOX_SIGNAL") else { return };
+    let setting = setting.into_string().unwrap();
+    let (executor, place) = setting.split_once(':').unwrap();
+    let fixture = Fixture::new();
+    let executor = Executor::from_name(executor).unwrap();
+    let mut session = Session::start(executor, Path::new(place), &fixture.options).unwrap();
+    session.extract(&[fixture.base()]).unwrap();
+    let mark = 300_000 + fs::metadata(place).unwrap().ino();
+    let waiting = script(&format!("trap 'exit 9' TERM INT; sleep {mark} & wait"));
+    let command = ForegroundCommand {
+        arguments: waiting.arguments,
+        environment: waiting.environment,
+        directory: "/".to_owned(),
+        ..ForegroundCommand::default()
+    };
+    assert_eq!(session.foreground(&command).unwrap(), 9);
+    session.finish().unwrap();
+}
+
+#[test]
+fn a_signal_reaches_the_program_in_the_foreground() {
+    let fixture = Fixture::new();
+    for executor in fixture.executors() {
+        let place = fixture.place();
+        let mark = (300_000 + fs::metadata(place.path()).unwrap().ino()).to_string();
+        let mut parent = process::Command::new(std::env::current_exe().unwrap())
+            .args(["foreground_to_be_signalled", "--exact"])
+            .env("KILN_TEST_SANDBOX_SIGNAL", format!("{executor}:{}", place.path().display()))
+            .env("TMPDIR", fixture.folder.path())
+            .stdout(process::Stdio::null())
+            .spawn()
+            .unwrap();
+        wait_until("the program runs", || processes_with(&mark) >= 1);
+        let pid = rustix::process::Pid::from_child(&parent);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        assert!(parent.wait().unwrap().success(), "{executor}");
+        assert!(fs::read_dir(place.path()).unwrap().next().is_none(), "{executor}");
+    }
 }

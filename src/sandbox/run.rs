@@ -47,7 +47,9 @@ pub(super) fn run(worker: &Worker, command: &Command) -> Result<Output> {
     // Whatever happened: nothing may be left running, and its pipes then end.
     worker.kill_leftovers()?;
     let code = ended?;
-    while collector.step(None)? {}
+    while collector.is_open() {
+        collector.step(None)?;
+    }
     Ok(Output { code, started, output: collector.kept.into(), status: collector.lines })
 }
 
@@ -82,8 +84,13 @@ impl Collector {
         }
     }
 
-    /// Waits for the next event: something written, the program's end, or a second. False if no pipe is left.
-    fn step(&mut self, child: Option<&OwnedFd>) -> Result<bool> {
+    /// Whether anything can still be written.
+    fn is_open(&self) -> bool {
+        self.output.is_some() || self.status.is_some()
+    }
+
+    /// Waits for the next event: something written, the program's end, or a second.
+    fn step(&mut self, child: Option<&OwnedFd>) -> Result<()> {
         let mut ready: Vec<_> = [&self.output, &self.status]
             .into_iter()
             .flatten()
@@ -105,7 +112,7 @@ impl Collector {
         if output {
             self.read_output()?;
         }
-        Ok(self.output.is_some() || self.status.is_some())
+        Ok(())
     }
 
     fn read_output(&mut self) -> Result<()> {
@@ -128,7 +135,7 @@ impl Collector {
             if self.line.len() > STATUS_LINE || self.lines.len() > STATUS_LINES {
                 return Err(Error::new("a program's status lines are too long or too many"));
             }
-            if *byte == b'\n' || (count == 0 && !self.line.is_empty()) {
+            if *byte == b'\n' {
                 let line = std::mem::take(&mut self.line);
                 self.lines.push((now, String::from_utf8_lossy(&line).into_owned()));
             }
