@@ -11,6 +11,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub struct Arguments {
     #[command(flatten)]
     pub global: Global,
+    // Not global: `kiln run -v` mounts a volume, as users of engines expect.
+    #[arg(short = 'v', hide = true)]
+    pub verbose: bool,
     #[command(subcommand)]
     pub command: Command,
 }
@@ -46,8 +49,8 @@ pub struct Global {
     /// Print nothing but results and errors.
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
-    /// Say more about what is done.
-    #[arg(short, long, global = true)]
+    /// Say more about what is done (`-v` before the command).
+    #[arg(long, global = true)]
     pub verbose: bool,
 }
 

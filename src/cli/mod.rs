@@ -31,7 +31,7 @@ use crate::error::Result;
 
 /// Runs kiln with the process's arguments; its exit code.
 pub fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+    let mut arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
             // clap prints help and versions on stdout and mistakes on stderr.
@@ -39,6 +39,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
     };
+    arguments.global.verbose |= arguments.verbose;
     let context = Context::new(&arguments.global);
     let result = context.and_then(|context| {
         let code = run(&context, &arguments.command);
