@@ -12,8 +12,8 @@ pub struct Arguments {
     #[command(flatten)]
     pub global: Global,
     // Not global: `kiln run -v` mounts a volume, as users of engines expect.
-    #[arg(short = 'v', hide = true)]
-    pub verbose: bool,
+    #[arg(id = "short-verbose", short = 'v', hide = true)]
+    pub short_verbose: bool,
     #[command(subcommand)]
     pub command: Command,
 }

@@ -39,7 +39,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
     };
-    arguments.global.verbose |= arguments.verbose;
+    arguments.global.verbose |= arguments.short_verbose;
     let context = Context::new(&arguments.global);
     let result = context.and_then(|context| {
         let code = run(&context, &arguments.command);
@@ -67,5 +67,15 @@ fn run(context: &Context, command: &Command) -> Result<u8> {
         Command::Gc(arguments) => gc::run(context, arguments),
         Command::Store(arguments) => store::run(context, arguments),
         Command::Rules => rules::run(context),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_fit_together() {
+        super::Arguments::command().debug_assert();
     }
 }
