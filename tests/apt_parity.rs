@@ -68,11 +68,44 @@ fn apt_gives_the_same_answers() {
     assert!(equal * 100 >= cases.len() * 99, "{equal} of {} are equal", cases.len());
 }
 
+#[test]
+fn dpkg_orders_versions_the_same_way() {
+    if setting("KILN_TEST_REAL").as_deref() != Some("1") {
+        println!("dpkg --compare-versions: not run: set KILN_TEST_REAL=1");
+        return;
+    }
+    let mut random = Random(0x1234_5678_9abc_def1);
+    let pieces = ["0", "1", "2", "10", "01", "a", "b", "~", "~rc", "+", "+b1", "-", "-1", ".", ".0", "deb13u1", "Z"];
+    let mut version = |epochs: bool| {
+        let mut text = if epochs && random.below(4) == 0 { format!("{}:", random.below(3)) } else { String::new() };
+        text.push_str(["0", "1", "1.0", "2"][random.below(4)]);
+        (0..random.below(5)).for_each(|_| text.push_str(pieces[random.below(pieces.len())]));
+        text
+    };
+    for _ in 0..400 {
+        let (left, right) = (version(true), version(true));
+        let relation = match kiln::ecosystem::debian::version::compare(&left, &right) {
+            std::cmp::Ordering::Less => "lt",
+            std::cmp::Ordering::Equal => "eq",
+            std::cmp::Ordering::Greater => "gt",
+        };
+        let agrees = Command::new("dpkg").args(["--compare-versions", &left, relation, &right]).output().unwrap();
+        assert!(agrees.status.success(), "{left} {relation} {right}: {}", String::from_utf8_lossy(&agrees.stderr));
+    }
+    println!("dpkg --compare-versions: 400 pairs, all in the same order");
+}
+
 fn kiln(universe: &Universe, packages: &[String]) -> Result<Root, String> {
-    let request =
-        Request { architecture: "amd64".into(), base: Base::Essential, packages: packages.to_vec(), ..Request::default() };
+    let request = Request {
+        architecture: "amd64".into(),
+        base: Base::Essential,
+        packages: packages.to_vec(),
+        ..Request::default()
+    };
     match solve(universe, &request) {
-        Ok(solution) => Ok(solution.packages.into_iter().map(|chosen| (chosen.package.name, chosen.package.version)).collect()),
+        Ok(solution) => {
+            Ok(solution.packages.into_iter().map(|chosen| (chosen.package.name, chosen.package.version)).collect())
+        }
         Err(error) => Err(error.to_string()),
     }
 }
@@ -176,7 +209,8 @@ impl Apt {
         let ours = kiln(universe, &[]).unwrap();
         // Not `?essential`: apt counts itself as essential there.
         let packages = universe.packages().map(|package| package.unwrap());
-        let essential: BTreeSet<String> = packages.filter(|package| package.essential).map(|package| package.name).collect();
+        let essential: BTreeSet<String> =
+            packages.filter(|package| package.essential).map(|package| package.name).collect();
         let mut command = self.command("apt-get");
         command.args(["-s", "install", "--no-install-recommends"]).args(essential);
         let apts = installed(&mut command, &Root::new()).root.unwrap();
@@ -309,23 +343,33 @@ impl Pools {
             if package.section.starts_with("lib") {
                 pools.libraries.push(name.clone());
             }
-            if name.ends_with("-server") || ["httpd", "mail", "database", "web", "net"].contains(&package.section.as_str()) {
+            if name.ends_with("-server")
+                || ["httpd", "mail", "database", "web", "net"].contains(&package.section.as_str())
+            {
                 pools.servers.push(name.clone());
             }
-            if name.ends_with("-desktop") || ["gnome", "kde", "x11", "xfce", "metapackages"].contains(&package.section.as_str()) {
+            if name.ends_with("-desktop")
+                || ["gnome", "kde", "x11", "xfce", "metapackages"].contains(&package.section.as_str())
+            {
                 pools.desktop.push(name.clone());
             }
             if package.depends.contains('|') {
                 pools.alternatives.push(name.clone());
             }
             for relation in kiln::ecosystem::debian::relation::parse(&package.conflicts).flatten() {
-                if relation.version.is_none() && !universe.versions_of(relation.name).is_empty() && relation.name != name {
+                if relation.version.is_none()
+                    && !universe.versions_of(relation.name).is_empty()
+                    && relation.name != name
+                {
                     pools.conflicts.push((name.clone(), relation.name.to_owned()));
                 }
             }
             for relation in kiln::ecosystem::debian::relation::parse(&package.provides).flatten() {
                 // Most provided names are one version of one interface: few of those.
-                if !relation.name.contains("-abi-") && !relation.name.starts_with("librust-") && !relation.name.starts_with("libghc") {
+                if !relation.name.contains("-abi-")
+                    && !relation.name.starts_with("librust-")
+                    && !relation.name.starts_with("libghc")
+                {
                     provided.insert(relation.name.to_owned());
                 }
             }

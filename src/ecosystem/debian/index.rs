@@ -217,7 +217,10 @@ impl Index {
         let label = label.into();
         let bytes = bytes.into();
         if bytes.len() > MAX_INDEX {
-            return Err(Error::new(format!("index {label} has {} bytes, more than the {MAX_INDEX} allowed", bytes.len())));
+            return Err(Error::new(format!(
+                "index {label} has {} bytes, more than the {MAX_INDEX} allowed",
+                bytes.len()
+            )));
         }
         let chunks: Vec<Chunk> = split(&bytes)
             .into_par_iter()
@@ -461,8 +464,9 @@ fn check(bytes: &[u8], name: &str, stanza: &Stanza, filename: Span, sha256: Span
     }
     let sha256 = text(bytes, sha256);
     if sha256.len() != 64 || !sha256.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err(Error::new(format!("`SHA256: {}` is not a SHA-256 digest", sha256.escape_debug()))
-            .hint("without the SHA-256 of its packages an index proves nothing about them: ask its maintainers for it"));
+        return Err(Error::new(format!("`SHA256: {}` is not a SHA-256 digest", sha256.escape_debug())).hint(
+            "without the SHA-256 of its packages an index proves nothing about them: ask its maintainers for it",
+        ));
     }
     Ok(())
 }
@@ -512,7 +516,9 @@ enum Key {
 fn known(key: &[u8]) -> Option<Key> {
     let candidates: &[(&str, Key)] = match key.len() {
         6 => const { &[("breaks", Key::Relation(Field::Breaks)), ("sha256", Key::Sha256)] },
-        7 => const { &[("package", Key::Package), ("version", Key::Version), ("depends", Key::Relation(Field::Depends))] },
+        7 => {
+            const { &[("package", Key::Package), ("version", Key::Version), ("depends", Key::Relation(Field::Depends))] }
+        }
         8 => {
             const {
                 &[

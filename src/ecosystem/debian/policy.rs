@@ -21,7 +21,8 @@ pub(super) fn candidate(universe: &Universe, name: Name, installed: Option<Versi
     let mut best = None;
     let mut best_priority = -1;
     for version in universe.versions(name) {
-        let mut priority = universe.indexes_of(version).map(|index| priority(index.release())).max().unwrap_or_default();
+        let mut priority =
+            universe.indexes_of(version).map(|index| priority(index.release())).max().unwrap_or_default();
         if installed == Some(version) {
             // The status file is an index of priority 100.
             priority = priority.max(100);
@@ -108,7 +109,9 @@ mod tests {
 
     #[test]
     fn release_names() {
-        for good in ["trixie-backports", "stable-backports", "13.1", "13*", "trixie*", "n=trixie-backports,c=main", "a=stable*"] {
+        for good in
+            ["trixie-backports", "stable-backports", "13.1", "13*", "trixie*", "n=trixie-backports,c=main", "a=stable*"]
+        {
             assert!(matches(&release(), good), "{good}");
         }
         for bad in ["trixie", "stable", "13", "n=trixie-backports,c=contrib", "x=1", "", "main"] {

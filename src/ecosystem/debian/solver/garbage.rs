@@ -78,9 +78,8 @@ impl State<'_> {
         let mut found = Vec::new();
         let mut unsatisfied = false;
         let real = self.prospect(dependency.target).map(|version| (version, universe.version(version)));
-        let provided = universe
-            .providers(dependency.target)
-            .filter(|&(by, _)| self.prospect(universe.name_of(by)) == Some(by));
+        let provided =
+            universe.providers(dependency.target).filter(|&(by, _)| self.prospect(universe.name_of(by)) == Some(by));
         for (version, text) in real.into_iter().chain(provided) {
             if dependency.accepts(text) { found.push(version) } else { unsatisfied = true }
         }
@@ -93,7 +92,8 @@ impl State<'_> {
         }
         let mut newest = Vec::new();
         for mut versions in by_source.into_values() {
-            let Some(highest) = versions.iter().map(|(source, _)| source.clone()).max_by(|a, b| version::compare(a, b)) else {
+            let Some(highest) = versions.iter().map(|(source, _)| source.clone()).max_by(|a, b| version::compare(a, b))
+            else {
                 continue;
             };
             versions.retain(|(source, _)| *source == highest);

@@ -82,7 +82,8 @@ impl<'u> State<'u> {
     /// a package that nobody asked for is unmarked again, but not what was marked for it on the way.
     pub fn mark_install(&mut self, name: Name, recurse: bool, depth: usize, by: By) -> bool {
         let node = *self.node(name);
-        let settled = node.protected && node.mode == Mode::Keep && node.candidate.is_some() && node.candidate == node.current;
+        let settled =
+            node.protected && node.mode == Mode::Keep && node.candidate.is_some() && node.candidate == node.current;
         if !settled && !self.may_change(name, Mode::Install, depth, by) {
             return false;
         }
@@ -320,12 +321,10 @@ impl<'u> State<'u> {
     /// Binaries of the same source that are installed now move together.
     fn upgrade_siblings(&mut self, name: Name, candidate: Version, depth: usize) {
         let outdated: Vec<Name> = self
-            .nodes
+            .base
             .iter()
-            .enumerate()
-            .filter(|(_, node)| node.current.is_some() && node.candidate != node.current)
-            .map(|(other, _)| other as Name)
-            .filter(|&other| other != name)
+            .copied()
+            .filter(|&other| other != name && self.node(other).candidate != self.node(other).current)
             .collect();
         if outdated.is_empty() {
             return;
@@ -420,7 +419,7 @@ impl<'u> State<'u> {
     }
 
     fn remove_the_rest(&mut self, step: &Step<'_, 'u>) -> bool {
-        step.plan.removals.iter().fold(true, |ok, &other| self.mark_delete(other, step.depth) && ok)
+        step.plan.removals.iter().all(|&other| self.mark_delete(other, step.depth))
     }
 
     /// Takes the mark back; the version is no candidate any more.

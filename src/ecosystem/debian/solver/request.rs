@@ -44,8 +44,11 @@ fn parse_one(universe: &Universe, text: &str, one: &str) -> Result<Wanted> {
     if let Some((plain, architecture)) = name.split_once(':')
         && architecture != universe.architecture()
     {
-        return Err(Error::new(format!("`{one}` asks for a package of another architecture than {}", universe.architecture()))
-            .hint(format!("ask for `{plain}`: every platform gets its own architecture's packages")));
+        return Err(Error::new(format!(
+            "`{one}` asks for a package of another architecture than {}",
+            universe.architecture()
+        ))
+        .hint(format!("ask for `{plain}`: every platform gets its own architecture's packages")));
     }
     let number = universe
         .find(name)
@@ -65,7 +68,11 @@ fn unknown(universe: &Universe, name: &str) -> Error {
     let error = Error::new(format!("no package is called `{name}` in {}", labels.join(", "))).kind(ErrorKind::NotFound);
     let elsewhere = universe.foreign_architectures(name);
     if !elsewhere.is_empty() {
-        return error.hint(format!("`{name}` exists for {}, not for {}", elsewhere.join(", "), universe.architecture()));
+        return error.hint(format!(
+            "`{name}` exists for {}, not for {}",
+            elsewhere.join(", "),
+            universe.architecture()
+        ));
     }
     let mut near: Vec<(usize, &str)> = (1..universe.name_count() as Name)
         .filter(|&number| universe.versions(number).next().is_some())
