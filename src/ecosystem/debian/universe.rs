@@ -6,6 +6,7 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use super::index::{Field, Index, MultiArch, Package, Priority, Span, Stanza};
 use super::names::Names;
@@ -36,6 +37,8 @@ pub struct Universe {
     also_in: BTreeMap<Version, Vec<u16>>,
     /// Packages of other architectures, by name.
     foreign: BTreeMap<String, Vec<String>>,
+    /// See [`Universe::candidates`].
+    candidates: OnceLock<Vec<Option<Version>>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -152,6 +155,7 @@ impl Universe {
             provides: Vec::new(),
             also_in: BTreeMap::new(),
             foreign: BTreeMap::new(),
+            candidates: OnceLock::new(),
         };
         universe.name_number(b"");
         for number in 0..universe.indexes.len() {
@@ -396,12 +400,15 @@ impl Universe {
     /// The index that a version is taken from, then the others that have it.
     pub(super) fn indexes_of(&self, version: Version) -> impl Iterator<Item = &Index> + '_ {
         let first = self.versions[version as usize].index;
-        let others = self.also_in.get(&version).into_iter().flatten();
-        std::iter::once(&first)
-            .chain(others)
-            .map(|&index| &self.indexes[index as usize])
-            .collect::<Vec<_>>()
-            .into_iter()
+        let others = self.also_in.get(&version).map(Vec::as_slice).unwrap_or_default();
+        std::iter::once(first).chain(others.iter().copied()).map(|index| &self.indexes[index as usize])
+    }
+
+    /// The candidate of every package in an empty root, by name.
+    pub(super) fn candidates(&self) -> &[Option<Version>] {
+        self.candidates.get_or_init(|| {
+            (0..self.name_count() as Name).map(|name| super::policy::candidate(self, name, None)).collect()
+        })
     }
 
     /// The package in full.
