@@ -113,12 +113,15 @@ impl<'a> Graph<'a> {
         let mut all = Vec::new();
         for (packages, stage) in [(below, base), (rest, last)] {
             if let Some(stage) = stage {
-                all.extend(stages::extractions(
+                let placed = stages::extractions(
+                    &all,
                     packages.iter().map(|ready| (ready.package.name.as_str(), &ready.deb.part)),
                     &stage,
-                ));
+                );
+                all.extend(placed);
             }
         }
+        all.push(compose::lock_extraction(self, &all)?);
         Ok(all)
     }
 

@@ -112,7 +112,7 @@ pub fn stages(bakery: &Bakery<'_>, lockfile: &Lockfile, lock: &PlatformLock) -> 
     graph::Graph::new(bakery, lockfile, lock)?.stages()
 }
 
-/// What the image's tree is made of, in order, for a sandbox to put together.
+/// What the image's tree is made of, the lock it carries included, in order, for a sandbox to put together.
 pub fn tree(bakery: &Bakery<'_>, lockfile: &Lockfile, lock: &PlatformLock) -> Result<Vec<Extraction>> {
     graph::Graph::new(bakery, lockfile, lock)?.tree()
 }

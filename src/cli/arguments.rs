@@ -190,8 +190,8 @@ pub struct Run {
     /// Share this machine's network.
     #[arg(long)]
     pub network: bool,
-    /// Show a file or folder of this machine inside: SOURCE:TARGET, with `:ro` to forbid writing.
-    #[arg(short = 'v', long = "volume", value_name = "SOURCE:TARGET[:ro]")]
+    /// Show a file or folder of this machine inside; `ro` forbids writing, `U` gives it to the user inside.
+    #[arg(short = 'v', long = "volume", value_name = "SOURCE:TARGET[:ro,U]")]
     pub volumes: Vec<String>,
     /// Set a variable inside.
     #[arg(short = 'e', long = "env", value_name = "NAME=VALUE")]
