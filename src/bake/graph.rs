@@ -1,8 +1,11 @@
 //! One image being baked: who waits for whom.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
 use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use tempfile::TempDir;
 
 use super::bins::Bin;
 use super::stages::{self, StageResult};
@@ -14,7 +17,7 @@ use crate::error::{Context, Error, Result};
 use crate::layer::Part;
 use crate::lock::{Lockfile, PlatformLock, PlatformPackage};
 use crate::net::Download;
-use crate::sandbox::Extraction;
+use crate::sandbox::{Extraction, Session};
 use crate::workspace::Base;
 
 /// One image being baked.
@@ -25,6 +28,8 @@ pub struct Graph<'a> {
     pub exclusions: Exclusions,
     /// The packages in the order in which they are unpacked: the base first.
     pub order: Vec<&'a PlatformPackage>,
+    /// Sandboxes that are being cleared away while other work goes on.
+    ending: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// A package that has become a part.
@@ -40,7 +45,7 @@ impl<'a> Graph<'a> {
         let mut order: Vec<&PlatformPackage> = lock.packages.iter().collect();
         // base-files brings the folders and links that everything else stands in.
         order.sort_by_key(|package| (!package.base, package.name != "base-files", package.name.as_str()));
-        Ok(Self { bakery, lockfile, lock, exclusions, order })
+        Ok(Self { bakery, lockfile, lock, exclusions, order, ending: Mutex::default() })
     }
 
     /// Fetches what the store lacks. `done` is told each package's index as it is there.
@@ -210,8 +215,26 @@ impl<'a> Graph<'a> {
         }
     }
 
+    /// Clears a sandbox away beside other work: removing a tree takes as long as a layer.
+    pub fn end(&self, session: Session, scratch: TempDir) {
+        let clear = move || {
+            // A tree that could not be removed is collected later; what was baked does not suffer from it.
+            let _ = session.finish();
+            drop(scratch);
+        };
+        self.ending.lock().unwrap_or_else(PoisonError::into_inner).push(std::thread::spawn(clear));
+    }
+
     /// The bin of a package.
     pub fn bin(ready: &Ready<'_>) -> Bin {
         Bin::of(ready.package.base, &ready.package.source, ready.deb.part.tar_size)
+    }
+}
+
+impl Drop for Graph<'_> {
+    fn drop(&mut self) {
+        for ending in self.ending.get_mut().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            let _ = ending.join();
+        }
     }
 }

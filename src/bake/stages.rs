@@ -166,10 +166,8 @@ fn configure(graph: &Graph<'_>, inputs: &Inputs<'_>, epoch: u64) -> Result<Confi
             epoch,
         },
     );
-    let finished = session.finish();
-    let configured = result?;
-    finished?;
-    Ok(configured)
+    graph.end(session, scratch);
+    result
 }
 
 /// Packages by name, and what configuring them changed, as a tree is made of them on top of `below`.
