@@ -276,6 +276,13 @@ fn a_chain_longer_than_apt_follows_is_no_crash() {
     assert_eq!(solve(&universe, &request(&["q0"])).unwrap().packages.len(), 2501);
 }
 
+#[test]
+fn too_many_versions_of_a_package_are_refused() {
+    let lines: String = (0..2500).rev().map(|number| format!("a {number}\n")).collect();
+    let error = Universe::new("amd64", vec![index("trixie", Release::default(), &lines)]).unwrap_err();
+    assert!(error.to_string().contains("versions of package a"), "{error}");
+}
+
 /// Checks a solution by the rules alone.
 fn violations(solution: &Solution) -> Vec<String> {
     let packages: Vec<&Package> = solution.packages.iter().map(|chosen| &chosen.package).collect();
