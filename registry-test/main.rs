@@ -2,10 +2,8 @@
 //! them from there. Second tier: runs where KILN_TEST_REAL is set, as root.
 
 #[path = "../tests/services/ask.rs"]
-#[allow(dead_code, reason = "each test uses its part")]
 mod ask;
 #[path = "../tests/services/engines.rs"]
-#[allow(dead_code, reason = "each test uses its part")]
 mod engines;
 #[path = "../tests/services/workspace.rs"]
 mod workspace;
@@ -58,9 +56,13 @@ fn a_registry_gives_back_what_it_took() {
                 succeed(Command::new("skopeo").args(["copy", "--quiet"]).args(options).args([from, to]));
             };
             copy(&format!("oci:{}", here.display()), &["--dest-tls-verify=false"], &place);
-            let found = succeed(
-                Command::new("skopeo").args(["inspect", "--tls-verify=false", "--format", "{{.Digest}}", &place]),
-            );
+            let found = succeed(Command::new("skopeo").args([
+                "inspect",
+                "--tls-verify=false",
+                "--format",
+                "{{.Digest}}",
+                &place,
+            ]));
             assert_eq!(found.trim(), digest, "{environment}");
             let by_digest = format!("docker://127.0.0.1:{port}/{environment}@{digest}");
             copy(&by_digest, &["--src-tls-verify=false"], &format!("oci:{}", back.display()));
@@ -84,7 +86,7 @@ fn docker_runs(port: u16, folder: &Path) {
         succeed(docker.command().args(["pull", "--quiet", &image]));
         let mut service = docker.run(environment, &image, &["-e", &password]);
         match environment {
-            "queue" => ask::keeps_a_key(&mut service, "by Docker"),
+            "queue" => ask::keeps_a_key(&mut service, "by-Docker"),
             "userdb" => ask::keeps_a_row(&mut service),
             _ => ask::gives_its_page_and_refuses_scripts(&mut service),
         }

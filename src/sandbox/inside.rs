@@ -231,7 +231,8 @@ fn give_pipes(foreground: &Foreground) {
             .is_ok_and(|status| rustix::fs::FileType::from_raw_mode(status.st_mode) == rustix::fs::FileType::Fifo);
         if is_pipe {
             // A pipe of another user's cannot be given away; then the program can still write to it.
-            let _ = rustix::fs::fchown(stream, Some(Uid::from_raw(foreground.uid)), Some(Gid::from_raw(foreground.gid)));
+            let _ =
+                rustix::fs::fchown(stream, Some(Uid::from_raw(foreground.uid)), Some(Gid::from_raw(foreground.gid)));
         }
     }
 }

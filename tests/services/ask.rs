@@ -1,4 +1,5 @@
 //! What the services are asked, and what they must answer.
+#![allow(dead_code, reason = "each test file uses its part")]
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};

@@ -1,4 +1,5 @@
 //! Container engines, each with folders of its own.
+#![allow(dead_code, reason = "each test file uses its part")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -42,8 +42,8 @@ fn redis_keeps_a_key() {
         for start in ["first", "second"] {
             let mut redis = kiln_run("queue", &["-v", &volume], &[], folder.path());
             match start {
-                "first" => ask::keeps_a_key(&mut redis, "by kiln"),
-                _ => ask::has_the_key(&mut redis, "by kiln"),
+                "first" => ask::keeps_a_key(&mut redis, "by-kiln"),
+                _ => ask::has_the_key(&mut redis, "by-kiln"),
             }
             // Redis saves its data when it is asked to end, and then is content.
             assert_eq!(redis.stop(Signal::TERM).code(), Some(0));
@@ -56,7 +56,7 @@ fn redis_keeps_a_key() {
         let podman = Podman(folder.path());
         let image = layout("queue", folder.path());
         let mut redis = podman.run("queue", &image, &[], &[]);
-        ask::keeps_a_key(&mut redis, "by podman");
+        ask::keeps_a_key(&mut redis, "by-podman");
         podman.stop("queue", redis);
         let mut sentinel = podman.run("sentinel", &image, &["--entrypoint", "sh"], &["-c", SENTINEL]);
         ask::is_a_sentinel(&mut sentinel);
