@@ -6,6 +6,7 @@
 
 mod accounts;
 mod bins;
+mod compare;
 mod compose;
 mod graph;
 mod stages;
@@ -22,6 +23,7 @@ use crate::net::{Client, Event, Request};
 use crate::sandbox::{Executor, Extraction};
 use crate::store::Store;
 
+pub use compare::{Difference, compare};
 pub use compose::{LOCK_PATH, platform as oci_platform};
 pub use stages::StageResult;
 
