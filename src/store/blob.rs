@@ -37,11 +37,7 @@ impl Store {
 
     /// Starts a blob whose digest is known when it is complete.
     pub fn writer(&self) -> Result<BlobWriter<'_>> {
-        self.require_writable()?;
-        let file = tempfile::Builder::new()
-            .prefix("blob-")
-            .tempfile_in(self.root.join("tmp"))
-            .context(|| format!("writing to the store at {}", self.root.display()))?;
+        let file = self.temporary("blob-")?;
         Ok(BlobWriter { store: self, writer: Hasher::new(file) })
     }
 

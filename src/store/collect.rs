@@ -59,11 +59,11 @@ impl Store {
         }
         for folder in ["tmp", "partial", "locks"] {
             for path in files(&root.join(folder))? {
-                collected.take(&path, dry_run)?;
+                // Trees that a killed run left may belong to subordinate ids; what remains is harmless.
+                let _ = collected.take(&path, dry_run);
             }
         }
         if !dry_run {
-            // Trees that a killed run left may belong to subordinate ids; what remains is harmless.
             for entry in fs::read_dir(root.join("tmp"))?.flatten() {
                 let _ = fs::remove_dir_all(entry.path());
             }

@@ -69,6 +69,8 @@ struct SuiteTable {
     components: Option<Vec<String>>,
     #[serde(default)]
     allow_expired: bool,
+    #[serde(default)]
+    allow_weak: bool,
 }
 
 /// What has been gathered from a definition and those it extends.
@@ -277,7 +279,7 @@ impl Merged {
 impl SuiteFile {
     fn resolve(self, components: &[String]) -> Suite {
         let table = match self {
-            Self::Name(name) => SuiteTable { name, origin: None, components: None, allow_expired: false },
+            Self::Name(name) => SuiteTable { name, origin: None, components: None, allow_expired: false, allow_weak: false },
             Self::Full(table) => table,
         };
         let origin = table
@@ -288,6 +290,7 @@ impl SuiteFile {
             name: table.name,
             components: table.components.unwrap_or_else(|| components.to_vec()),
             allow_expired: table.allow_expired,
+            allow_weak: table.allow_weak,
         }
     }
 }
@@ -299,6 +302,7 @@ fn usual_suites(name: &str, components: &[String], allow_expired: bool) -> Vec<S
         name,
         components: components.to_vec(),
         allow_expired,
+        allow_weak: false,
     };
     let mut suites = vec![suite("debian", name.to_owned())];
     if !matches!(name, "sid" | "unstable" | "experimental" | "rc-buggy") {

@@ -62,6 +62,9 @@ pub struct Suite {
     /// Take an index whose `Valid-Until` has passed, as those of archived suites have.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_expired: bool,
+    /// Take signatures that rest on SHA-1 or on short RSA keys.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_weak: bool,
 }
 
 /// `[[debian.source]]`: an archive with its own key.
@@ -80,6 +83,9 @@ pub struct Source {
     pub priority: Option<i32>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_expired: bool,
+    /// Take signatures that rest on SHA-1 or on short RSA keys.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_weak: bool,
 }
 
 /// `main`, the component of an archive that names none.

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 pub mod archive;
+pub mod context;
 pub mod deb;
 pub mod keys;
 pub mod server;
