@@ -27,12 +27,15 @@ pub use compare::{Difference, compare};
 pub use compose::{LOCK_PATH, platform as oci_platform};
 pub use stages::StageResult;
 
+/// Where an artifact may be had, by its origin (`debian/trixie`), path and size.
+type Candidates<'a> = dyn Fn(&str, &str, u64) -> Result<Vec<Request>> + Sync + 'a;
+
 /// What baking needs besides the lock; none of it may show in the bytes.
 pub struct Bakery<'a> {
     pub store: &'a Store,
     pub client: &'a Client,
     /// Where an artifact may be had: by its origin (`debian/trixie`), path and size.
-    pub candidates: &'a (dyn Fn(&str, &str, u64) -> Result<Vec<Request>> + Sync),
+    pub candidates: &'a Candidates<'a>,
     /// Which executor runs scripts; decided when the first script has to run.
     pub executor: &'a (dyn Fn() -> Result<Executor> + Sync),
     /// The program that becomes the sandbox's worker.

@@ -94,7 +94,11 @@ impl Resolver {
         let missing: Vec<(Digest, SuiteRequest)> = {
             let known = lock(&self.suites);
             let wanted: BTreeMap<Digest, &SuiteRequest> = keys.iter().copied().zip(requests).collect();
-            wanted.into_iter().filter(|(key, _)| !known.contains_key(key)).map(|(key, one)| (key, one.clone())).collect()
+            wanted
+                .into_iter()
+                .filter(|(key, _)| !known.contains_key(key))
+                .map(|(key, one)| (key, one.clone()))
+                .collect()
         };
         let access = Access {
             client: &self.client,
@@ -172,7 +176,7 @@ impl Resolver {
         };
         // The label comes back with each chosen package: it says which suite it was taken from.
         let label = format!("{}/{}", request.origin, request.suite);
-        Index::parse(label, release, Arc::<[u8]>::from(found.bytes(&self.store)?))
+        Index::parse(label, release, found.bytes(&self.store)?.into_owned())
     }
 
     /// Which suites to ask for: Debian's own, then the definition's other sources.

@@ -279,7 +279,9 @@ impl Merged {
 impl SuiteFile {
     fn resolve(self, components: &[String]) -> Suite {
         let table = match self {
-            Self::Name(name) => SuiteTable { name, origin: None, components: None, allow_expired: false, allow_weak: false },
+            Self::Name(name) => {
+                SuiteTable { name, origin: None, components: None, allow_expired: false, allow_weak: false }
+            }
             Self::Full(table) => table,
         };
         let origin = table

@@ -75,7 +75,8 @@ fn an_edited_pin_is_caught() {
 
 #[test]
 fn scripts_that_cannot_run_must_be_accepted() {
-    let context = TestContext::new(&[package_with("daemon", "1", &[], |deb| deb.member("postinst", 0o755, "#!/bin/sh\n"))]);
+    let context =
+        TestContext::new(&[package_with("daemon", "1", &[], |deb| deb.member("postinst", 0o755, "#!/bin/sh\n"))]);
     context.define("api", &["daemon"]);
     context.ok(&["lock"]);
     assert_snapshot!(context.kiln(&["build"]).shown, @"");
@@ -138,7 +139,17 @@ fn platforms_that_cannot_be_baked_here() {
 #[test]
 fn outputs() {
     let context = locked();
-    context.ok(&["build", "--output", "oci:image", "-o", "oci-archive:image.tar", "-o", "docker-archive:docker.tar", "-o", "tar:root.tar"]);
+    context.ok(&[
+        "build",
+        "--output",
+        "oci:image",
+        "-o",
+        "oci-archive:image.tar",
+        "-o",
+        "docker-archive:docker.tar",
+        "-o",
+        "tar:root.tar",
+    ]);
     for path in ["image/index.json", "image.tar", "docker.tar", "root.tar"] {
         assert!(context.workspace().join(path).is_file(), "{path}");
     }

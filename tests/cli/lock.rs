@@ -224,9 +224,8 @@ fn a_local_package_is_locked_and_baked_by_its_content() {
 fn a_local_package_is_for_the_platforms_it_was_made_for() {
     let context = TestContext::new(&shop());
     for architecture in ["amd64", "arm64"] {
-        let control = format!(
-            "Package: own\nVersion: 1+{architecture}\nArchitecture: {architecture}\nDescription: a test\n"
-        );
+        let control =
+            format!("Package: own\nVersion: 1+{architecture}\nArchitecture: {architecture}\nDescription: a test\n");
         let deb = crate::support::deb::Package { control, ..crate::support::deb::Package::new() };
         context.write(&format!("own_{architecture}.deb"), deb.build());
     }

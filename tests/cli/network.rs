@@ -73,7 +73,10 @@ fn bytes_that_are_not_those_locked() {
 #[test]
 fn every_address_is_tried_and_listed() {
     let context = context();
-    context.write("kiln.toml", format!("[origins]\nelse = [{:?}, {:?}]\n", context.server.url("/a"), context.server.url("/test")));
+    context.write(
+        "kiln.toml",
+        format!("[origins]\nelse = [{:?}, {:?}]\n", context.server.url("/a"), context.server.url("/test")),
+    );
     let definition = std::fs::read_to_string(context.workspace().join("envs/api.toml")).unwrap();
     context.write("envs/api.toml", definition.replace("\"test\"\n", "\"else\"\n"));
     context.ok(&["lock"]);

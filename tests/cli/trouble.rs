@@ -38,9 +38,7 @@ fn in_namespace(mount: &str) -> Option<Vec<String>> {
 fn noisy() -> Vec<Package> {
     let one = |number: u64| {
         let name = format!("noise{number}");
-        package_with(&name, "1", &[], |deb| {
-            deb.file(&format!("./usr/share/{name}/noise"), &noise(number + 1, 400_000))
-        })
+        package_with(&name, "1", &[], |deb| deb.file(&format!("./usr/share/{name}/noise"), &noise(number + 1, 400_000)))
     };
     (0..6).map(one).collect()
 }
