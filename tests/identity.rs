@@ -320,7 +320,7 @@ fn a_check_names_what_differs_and_who_wrote_it() {
         format!("[debian]\nsuite = \"trixie\"\npackages = [\"{package}\"]\nlocal = [\"debs/{package}.deb\"]\n")
     };
     let dice = "mkdir -p /var/lib/dice\ndate +%s >/var/lib/dice/now\nbash -c 'echo $RANDOM$RANDOM' >/etc/dice.conf\n\
-                echo same >/etc/dice.same\nln -s \"$(cat /proc/sys/kernel/random/uuid)\" /etc/dice.link\n";
+                echo same >/etc/dice.same\nln -s \"$(od -An -N8 -tx8 /dev/urandom | tr -d ' ')\" /etc/dice.link\n";
     let honest = "mkdir -p /var/lib/honest\nhostname >/var/lib/honest/name\numask >/var/lib/honest/umask\n\
                   echo \"$TZ $LANG $LC_ALL $HOME $SOURCE_DATE_EPOCH\" >/var/lib/honest/environment\n\
                   nproc >/var/lib/honest/processors\ndate >/tmp/honest\n";
@@ -386,7 +386,10 @@ fn scripts_on_another_day_leave_the_same() {
         .filter(|stage| stage.writers.values().any(|writer| writer.starts_with("redis-server ")))
         .collect();
     let [near, far] = stages.as_slice() else { panic!("{} stages", stages.len()) };
-    let differences: Vec<String> = compare(near, far).iter().map(ToString::to_string).collect();
+    let differences = compare(near, far).into_iter();
+    // The library moves the times that programs see of files as well, which `cp -p` then sets.
+    let differences = differences.filter(|difference| !difference.what.starts_with("time "));
+    let differences: Vec<String> = differences.map(|difference| difference.to_string()).collect();
     // The one that was meant to, so the clock did move.
     assert_eq!(differences, ["/etc/year: content (written by clock postinst)"]);
 }
