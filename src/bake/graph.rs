@@ -13,7 +13,7 @@ use super::{Baked, Bakery, Progress, compose};
 use crate::ecosystem::debian::exclusions::Exclusions;
 use crate::ecosystem::debian::package::{self, Locked};
 use crate::ecosystem::debian::part::DebPart;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::layer::Part;
 use crate::lock::{Lockfile, PlatformLock, PlatformPackage};
 use crate::net::Download;
@@ -78,8 +78,33 @@ impl<'a> Graph<'a> {
             let bytes = missing.iter().map(|package| package.size).sum();
             (self.bakery.progress)(Progress::Fetching { count: missing.len(), bytes });
         }
+        self.require_reachable(&downloads)?;
         let progress = |event| (self.bakery.progress)(Progress::Download(event));
         self.bakery.client.download_all(store, &downloads, &progress, done)
+    }
+
+    /// Offline, what the store lacks and no file of this machine has cannot be had.
+    fn require_reachable(&self, downloads: &[Download]) -> Result<()> {
+        if !self.bakery.client.is_offline() {
+            return Ok(());
+        }
+        let is_out_of_reach = |download: &&Download| {
+            !self.bakery.store.contains(&download.digest)
+                && download.candidates.iter().all(|request| request.address.file_path().is_none())
+        };
+        let lacking: Vec<&str> =
+            downloads.iter().filter(is_out_of_reach).map(|download| download.label.as_str()).collect();
+        if lacking.is_empty() {
+            return Ok(());
+        }
+        Err(Error::new(format!(
+            "kiln was told to work offline, and the store lacks {} of {} artifacts",
+            lacking.len(),
+            downloads.len()
+        ))
+        .kind(Kind::Network)
+        .detail(lacking.join("\n"))
+        .hint(format!("`kiln fetch {}` gets them where there is a network", self.lock.name)))
     }
 
     pub fn locked(package: &PlatformPackage) -> Locked<'_> {

@@ -142,7 +142,7 @@ pub fn build(context: &Context, workspace: &Workspace, names: &[String], argumen
             rows.push(row(context, name, platform.name(), &image, cached)?);
             baked.push((*platform, image));
         }
-        let index = index(&kitchen, &lockfile)?;
+        let index = index(&kitchen, name, &lockfile)?;
         if let Some(index) = &index {
             if context.format == Format::Text {
                 context.print(&format!("{name} index {}", index.oci()))?;
@@ -150,7 +150,7 @@ pub fn build(context: &Context, workspace: &Workspace, names: &[String], argumen
             rows.push(Row::index(name, index));
         }
         if !targets.is_empty() {
-            let index = index.map(|_| write_index(&kitchen, &lockfile)).transpose()?.flatten();
+            let index = index.map(|_| write_index(&kitchen, name, &lockfile)).transpose()?.flatten();
             for target in &targets {
                 super::export::write(&kitchen, name, &lockfile, &baked, index.as_ref(), target)?;
             }
@@ -278,10 +278,10 @@ fn observe(lockfile: &mut Lockfile, lock: &PlatformLock, scripts: &[Option<Diges
 
 /// The digest of the index of all platforms, when there are several and all are pinned: whichever of them
 /// this machine bakes.
-fn index(kitchen: &Kitchen<'_>, lockfile: &Lockfile) -> Result<Option<Digest>> {
+fn index(kitchen: &Kitchen<'_>, name: &str, lockfile: &Lockfile) -> Result<Option<Digest>> {
     let platforms = &lockfile.environment.platforms;
     let mut manifests = Vec::new();
-    for output in lockfile.outputs.iter().filter(|output| platforms.contains(&output.platform)) {
+    for output in valid_outputs(name, lockfile)? {
         let known = || bake::cached(&kitchen.store, &output.platform_lock).map(|baked| baked.image.manifest_size);
         let Some(size) = output.manifest_size.or_else(known) else { return Ok(None) };
         manifests.push((bake::oci_platform(output.platform), output.image, size));
@@ -292,14 +292,23 @@ fn index(kitchen: &Kitchen<'_>, lockfile: &Lockfile) -> Result<Option<Digest>> {
     crate::image::index_digest(&manifests).map(Some)
 }
 
+/// The outputs that were made from what the lock says now.
+fn valid_outputs<'l>(name: &str, lockfile: &'l Lockfile) -> Result<Vec<&'l Output>> {
+    let mut valid = Vec::new();
+    for platform in &lockfile.environment.platforms {
+        valid.extend(lockfile.output(*platform, &PlatformLock::of(name, lockfile, *platform).digest()?));
+    }
+    Ok(valid)
+}
+
 /// The same index in the store, with its images, if the store has them all.
-fn write_index(kitchen: &Kitchen<'_>, lockfile: &Lockfile) -> Result<Option<super::export::Index>> {
+fn write_index(kitchen: &Kitchen<'_>, name: &str, lockfile: &Lockfile) -> Result<Option<super::export::Index>> {
     let cached = |output: &Output| {
         let baked = bake::cached(&kitchen.store, &output.platform_lock)?;
         Some((bake::oci_platform(output.platform), baked.image))
     };
-    let outputs = lockfile.outputs.iter().filter(|output| lockfile.environment.platforms.contains(&output.platform));
-    let Some(images) = outputs.map(cached).collect::<Option<Vec<(crate::image::Platform, Image)>>>() else {
+    let outputs = valid_outputs(name, lockfile)?;
+    let Some(images) = outputs.into_iter().map(cached).collect::<Option<Vec<(crate::image::Platform, Image)>>>() else {
         return Ok(None);
     };
     Ok(Some((crate::image::write_index(&kitchen.store, &images)?, images)))

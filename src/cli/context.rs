@@ -102,6 +102,11 @@ impl Context {
         Ok(Sources::new(configured, Some(&self.environment.apt)))
     }
 
+    /// The origins that variables give an address to.
+    pub fn origins(&self) -> impl Iterator<Item = &str> {
+        self.environment.origins.keys().map(String::as_str)
+    }
+
     pub fn client(&self, sources: &Sources) -> Result<Client> {
         let [http, https, no] = self.environment.proxies.clone();
         let mut settings = net::Settings {

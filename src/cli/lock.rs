@@ -70,7 +70,7 @@ pub fn relock(
         if changed && !dry_run {
             write_lockfile(workspace, name, &new)?;
         }
-        tell(context, name, &moved, changed, dry_run, old.is_none());
+        tell(context, name, &moved, changed, dry_run, &reasons);
         outcomes.push(Outcome {
             environment: name.clone(),
             changed,
@@ -95,9 +95,9 @@ fn new_resolver(context: &Context, workspace: &Workspace) -> Result<Resolver> {
     Ok(Resolver::new(workspace.root.clone(), context.store()?, client, sources, context.now))
 }
 
-fn tell(context: &Context, name: &str, moved: &[Change], changed: bool, dry_run: bool, new: bool) {
+fn tell(context: &Context, name: &str, moved: &[Change], changed: bool, dry_run: bool, reasons: &[Reason]) {
     // A new lock's list of packages is the lock itself.
-    if new && !context.verbose {
+    if reasons == [Reason::Missing] && !context.verbose {
         let written = if dry_run { ", not written, as `--dry-run` asks" } else { "" };
         context.say(&format!("{name}: {}{written}", count(moved.len(), "package")));
         return;
@@ -107,6 +107,9 @@ fn tell(context: &Context, name: &str, moved: &[Change], changed: bool, dry_run:
     }
     match (changed, moved.is_empty()) {
         (false, _) => context.say(&format!("{name}: up to date")),
+        (true, true) if reasons == [Reason::Conflicted] => {
+            context.say(&format!("{name}: both sides' pins kept, no package moved"));
+        }
         (true, true) => context.say(&format!("{name}: settings updated, no package moved")),
         (true, false) => {}
     }
@@ -148,6 +151,9 @@ pub fn stale_error(stale: &[(&str, &[Reason])]) -> Error {
     let mut lines = Vec::new();
     for (name, reasons) in stale {
         lines.extend(reasons.iter().map(|reason| format!("{name}: {reason}")));
+    }
+    if let [(name, [Reason::Missing])] = stale {
+        return Error::no(format!("`{name}` is not locked")).hint(format!("run `kiln lock {name}`"));
     }
     let what = if let [name] = names.as_slice() {
         format!("the lock of `{name}` is stale")
@@ -211,7 +217,9 @@ pub fn write_lockfile(workspace: &Workspace, name: &str, lockfile: &Lockfile) ->
     let folder = path.parent().expect("a lockfile is in a folder");
     let write = || -> Result<()> {
         fs::create_dir_all(folder)?;
-        let mut file = tempfile::Builder::new().prefix(".kiln-").permissions(permissions()).tempfile_in(folder)?;
+        let file = tempfile::Builder::new().prefix(".kiln-").permissions(permissions()).tempfile_in(folder);
+        // Its own words name the temporary file, which nobody knows.
+        let mut file = file.map_err(|error| Error::new(error.kind().to_string()))?;
         file.write_all(text.as_bytes())?;
         file.as_file().sync_all()?;
         file.persist(&path)?;

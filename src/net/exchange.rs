@@ -148,13 +148,16 @@ pub(super) fn validators(response: &Response) -> Validators {
 
 /// A failure below HTTP. The library's own text would repeat the URL.
 pub(super) fn transport(error: reqwest::Error) -> Failure {
+    let connecting = error.is_connect();
     let error = Error::from(error.without_url()).kind(Kind::Network);
     // Asking again does not change whom a certificate is from.
     if error.chain().iter().any(|text| text.contains("invalid peer certificate")) {
         let hint = "name the file with the certificates to trust in SSL_CERT_FILE, or their directory in SSL_CERT_DIR";
         return Failure { error: error.hint(hint), again: false, pause: None };
     }
-    Failure { error, again: true, pause: None }
+    // The deepest cause says what happened; those above it name the library's parts.
+    let cause = error.chain().last().cloned().unwrap_or_default();
+    Failure::passing(format!("{}: {cause}", if connecting { "no connection" } else { "the connection broke" }))
 }
 
 fn redirect(from: &Address, response: &Response) -> Result<Address, Failure> {

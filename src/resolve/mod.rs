@@ -22,7 +22,7 @@ use crate::ecosystem::debian::index::{self, Index};
 use crate::ecosystem::debian::solver::{self, Chosen};
 use crate::ecosystem::debian::sources::{Place, Sources};
 use crate::ecosystem::debian::universe::Universe;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::lock::Lockfile;
 use crate::net::{Client, Request};
 use crate::store::Store;
@@ -91,15 +91,12 @@ impl Resolver {
     /// The suites asked for, each fetched once.
     fn suites(&self, requests: &[SuiteRequest]) -> Result<Vec<Arc<Suite>>> {
         let keys = requests.iter().map(request_key).collect::<Result<Vec<Digest>>>()?;
-        let missing: Vec<(Digest, SuiteRequest)> = {
-            let known = lock(&self.suites);
-            let wanted: BTreeMap<Digest, &SuiteRequest> = keys.iter().copied().zip(requests).collect();
-            wanted
-                .into_iter()
-                .filter(|(key, _)| !known.contains_key(key))
-                .map(|(key, one)| (key, one.clone()))
-                .collect()
-        };
+        let mut missing: Vec<(Digest, SuiteRequest)> = Vec::new();
+        for (key, request) in keys.iter().zip(requests) {
+            if !lock(&self.suites).contains_key(key) && !missing.iter().any(|(other, _)| other == key) {
+                missing.push((*key, request.clone()));
+            }
+        }
         let access = Access {
             client: &self.client,
             store: &self.store,
@@ -275,7 +272,11 @@ fn solve(
         preferred,
         moving: moving_names,
     };
-    let solution = solver::solve(universe, &request)?;
+    let solution = solver::solve(universe, &request).map_err(|error| match error.what() {
+        // That a package does not exist is an answer: the definition cannot be satisfied.
+        Kind::NotFound => error.kind(Kind::No),
+        _ => error,
+    })?;
     if let Moving::Precise { package, version } = moving
         && !solution.packages.iter().any(|chosen| chosen.package.name == *package && chosen.package.version == *version)
     {

@@ -7,6 +7,7 @@
 mod blob;
 mod collect;
 mod keyed;
+mod verify;
 mod work;
 
 use std::fs::{self, File};

@@ -26,7 +26,7 @@ struct File {
     extends: Vec<Spanned<String>>,
     platforms: Option<Vec<Spanned<String>>>,
     debian: Option<DebianFile>,
-    users: BTreeMap<String, User>,
+    users: BTreeMap<Spanned<String>, User>,
     image: ImageSettings,
     // Planned places, refused with a clear word until they are built.
     python: Option<Spanned<IgnoredAny>>,
@@ -95,7 +95,7 @@ struct Merged {
 pub fn load(workspace: &Workspace, environment: &str) -> Result<Settings> {
     let mut merged = Merged::default();
     gather(workspace, environment, &mut merged, &mut Vec::new())?;
-    merged.finish().context(|| format!("in the definition of `{environment}`"))
+    merged.finish().context(|| format!("reading the definition of `{environment}`"))
 }
 
 fn gather(workspace: &Workspace, name: &str, merged: &mut Merged, above: &mut Vec<String>) -> Result<()> {
@@ -119,7 +119,14 @@ fn gather(workspace: &Workspace, name: &str, merged: &mut Merged, above: &mut Ve
             ));
         }
         if !is_name(wanted) || !workspace.definition_path(wanted).is_file() {
-            return Err(complain(extended.span(), &format!("there is no definition `envs/{wanted}.toml`")));
+            let error = complain(extended.span(), &format!("there is no definition `envs/{wanted}.toml`"));
+            let known = workspace.definitions()?;
+            return Err(
+                match super::nearest(wanted, known.iter().filter(|known| *known != name).map(String::as_str)) {
+                    Some(near) => error.hint(format!("did you mean `{near}`?")),
+                    None => error,
+                },
+            );
         }
         gather(workspace, wanted, merged, above)?;
     }
@@ -168,8 +175,10 @@ impl Merged {
             self.add_debian(debian, complain)?;
         }
         for (name, user) in file.users {
-            check_user(&name, &user)?;
-            self.users.insert(name, user);
+            check_user(name.get_ref(), &user).map_err(|error| {
+                error.hints().iter().cloned().fold(complain(name.span(), error.message()), Error::hint)
+            })?;
+            self.users.insert(name.into_inner(), user);
         }
         self.add_image(file.image);
         Ok(())

@@ -75,12 +75,24 @@ impl Workspace {
     /// The names of all environments, sorted: the definitions in `envs/` that are no mere base of others
     /// (those whose name starts with `_`).
     pub fn environments(&self) -> Result<Vec<String>> {
+        let mut names = self.definitions()?;
+        names.retain(|name| !name.starts_with('_'));
+        Ok(names)
+    }
+
+    /// The names of all definitions, sorted.
+    fn definitions(&self) -> Result<Vec<String>> {
         let folder = self.root.join("envs");
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(Error::new(format!("listing {}", folder.display())).caused_by(error)),
+        };
         let mut names = Vec::new();
-        for entry in fs::read_dir(&folder).context(|| format!("listing {}", folder.display()))? {
+        for entry in entries {
             let name = entry?.file_name().to_string_lossy().into_owned();
             if let Some(name) = name.strip_suffix(".toml")
-                && !name.starts_with(['_', '.'])
+                && !name.starts_with('.')
             {
                 names.push(name.to_owned());
             }
@@ -106,6 +118,7 @@ impl Workspace {
                     .kind(Kind::NotFound);
                 error = match nearest(name, known.iter().map(String::as_str)) {
                     Some(near) => error.hint(format!("did you mean `{near}`?")),
+                    None if known.is_empty() => error.hint("an environment is a file `envs/NAME.toml`"),
                     None => error.hint(format!("there are: {}", known.join(", "))),
                 };
                 return Err(error);

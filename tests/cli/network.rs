@@ -24,7 +24,17 @@ const DEB: &str = "/test/pool/main/big_1.0_all.deb";
 fn nobody_listens() {
     let mut context = context();
     context.set("KILN_ORIGIN_TEST", "http://127.0.0.1:1/test");
-    assert_snapshot!(context.kiln(&["lock"]).shown, @"");
+    assert_snapshot!(context.kiln(&["lock"]).shown, @"
+    exit 2
+    --- stderr
+    error: locking `api`
+      caused by: getting the suite `stable` of the origin `test`
+      caused by: http://127.0.0.1:1/test/dists/stable/InRelease
+      caused by: error sending request
+      caused by: client error (Connect)
+      caused by: tcp connect error
+      caused by: Connection refused (os error 111)
+    ");
 }
 
 #[test]
@@ -34,22 +44,56 @@ fn an_origin_without_address() {
         "envs/api.toml",
         "[debian]\nsuites = []\nbase = \"none\"\npackages = [\"big\"]\n[[debian.source]]\norigin = \"vendor\"\nsuite = \"stable\"\nkey = \"keys/test.asc\"\n",
     );
-    assert_snapshot!(context.kiln(&["lock"]).shown, @"");
+    assert_snapshot!(context.kiln(&["lock"]).shown, @r#"
+    exit 2
+    --- stderr
+    error: locking `api`
+      caused by: getting the suite `stable` of the origin `vendor`
+      caused by: no address is known for the origin `vendor`
+
+    hint: say where it is: `vendor = "https://…"` under `[origins]` in kiln.toml or in the user's configuration, the variable KILN_ORIGIN_VENDOR, or a source of the machine's apt
+    "#);
 }
 
 #[test]
 fn debian_without_any_address_that_answers() {
     let context = context();
     context.write("envs/api.toml", "[debian]\nsuite = \"trixie\"\npackages = [\"curl\"]\n");
-    assert_snapshot!(context.kiln(&["lock"]).shown, @"");
+    assert_snapshot!(context.kiln(&["lock"]).shown, @"
+    exit 2
+    --- stderr
+    error: locking `api`
+      caused by: getting the suite `trixie-updates` of the origin `debian`
+      caused by: http://127.0.0.1:1/archive/debian/20260921T141320Z/dists/trixie-updates/InRelease
+      caused by: error sending request
+      caused by: client error (Connect)
+      caused by: tcp connect error
+      caused by: Connection refused (os error 111)
+    ");
 }
 
 #[test]
 fn offline_without_anything() {
     let context = context();
-    assert_snapshot!(context.kiln(&["lock", "--offline"]).shown, @"");
+    assert_snapshot!(context.kiln(&["lock", "--offline"]).shown, @"
+    exit 2
+    --- stderr
+    error: locking `api`
+      caused by: getting the suite `stable` of the origin `test`
+      caused by: the store has never seen its signed index, and kiln was told to work offline
+
+    hint: run the command once without `--offline`
+    ");
     context.ok(&["lock"]);
-    assert_snapshot!(context.kiln(&["build", "--offline"]).shown, @"");
+    assert_snapshot!(context.kiln(&["build", "--offline"]).shown, @"
+    exit 2
+    --- stderr
+    error: baking `api` for [PLATFORM]
+      caused by: big 1.0 could not be had
+      caused by: http://[SERVER]/test/pool/main/big_1.0_all.deb: http://[SERVER]/test/pool/main/big_1.0_all.deb is not asked: kiln was told to work offline
+
+    hint: run the command without `--offline` (KILN_OFFLINE)
+    ");
     context.ok(&["fetch"]);
     context.ok(&["build", "--offline"]);
     context.ok(&["update", "--offline"]);
@@ -59,7 +103,14 @@ fn offline_without_anything() {
 fn a_suite_that_is_not_there() {
     let context = context();
     context.server.always("/test/dists/stable/InRelease", Fault::Status(404));
-    assert_snapshot!(context.kiln(&["lock"]).shown, @"");
+    assert_snapshot!(context.kiln(&["lock"]).shown, @"
+    exit 2
+    --- stderr
+    error: locking `api`
+      caused by: getting the suite `stable` of the origin `test`
+      caused by: http://[SERVER]/test/dists/stable/InRelease
+      caused by: the server answered 404 Not Found
+    ");
 }
 
 #[test]
@@ -67,7 +118,13 @@ fn bytes_that_are_not_those_locked() {
     let context = context();
     context.ok(&["lock"]);
     context.server.always(DEB, Fault::Corrupt);
-    assert_snapshot!(context.kiln(&["build"]).shown, @"");
+    assert_snapshot!(context.kiln(&["build"]).shown, @"
+    exit 2
+    --- stderr
+    error: baking `api` for [PLATFORM]
+      caused by: big 1.0 could not be had
+      caused by: http://[SERVER]/test/pool/main/big_1.0_all.deb: expected sha256 [HASH], found [HASH]
+    ");
 }
 
 #[test]
@@ -82,7 +139,14 @@ fn every_address_is_tried_and_listed() {
     context.ok(&["lock"]);
     context.server.always(DEB, Fault::Status(404));
     context.server.always("/a/pool/main/big_1.0_all.deb", Fault::Status(503));
-    assert_snapshot!(context.kiln(&["build"]).shown, @"");
+    assert_snapshot!(context.kiln(&["build"]).shown, @"
+    exit 2
+    --- stderr
+    error: baking `api` for [PLATFORM]
+      caused by: big 1.0 could not be had
+      caused by: http://[SERVER]/a/pool/main/big_1.0_all.deb: the server answered 503 Service Unavailable
+      caused by: http://[SERVER]/test/pool/main/big_1.0_all.deb: the server answered 404 Not Found
+    ");
     context.server.once(DEB, Fault::Redirect(context.server.url("/moved")));
     let mut files = std::collections::BTreeMap::new();
     files.insert("/moved".to_owned(), large().deb);
@@ -95,7 +159,13 @@ fn a_transfer_that_ends_early_goes_on_where_it_ended() {
     let mut context = context();
     context.ok(&["lock"]);
     context.server.always(DEB, Fault::Truncate(40_000));
-    assert_snapshot!(context.kiln(&["build"]).shown, @"");
+    assert_snapshot!(context.kiln(&["build"]).shown, @"
+    exit 2
+    --- stderr
+    error: baking `api` for [PLATFORM]
+      caused by: big 1.0 could not be had
+      caused by: http://[SERVER]/test/pool/main/big_1.0_all.deb: error decoding response body: error reading a body from connection: end of file before message length reached
+    ");
     context.set("KILN_HTTP_RETRIES", "2");
     context.ok(&["build"]);
 }
@@ -106,7 +176,13 @@ fn a_transfer_that_stalls() {
     context.set("KILN_HTTP_TIMEOUT", "1");
     context.ok(&["lock"]);
     context.server.always(DEB, Fault::Stall(1000, Duration::from_secs(8)));
-    assert_snapshot!(context.kiln(&["build"]).shown, @"");
+    assert_snapshot!(context.kiln(&["build"]).shown, @"
+    exit 2
+    --- stderr
+    error: baking `api` for [PLATFORM]
+      caused by: big 1.0 could not be had
+      caused by: http://[SERVER]/test/pool/main/big_1.0_all.deb: the transfer stalled: no byte came for 1 s
+    ");
 }
 
 #[test]
@@ -124,5 +200,13 @@ fn an_older_index_than_one_seen_before() {
     context.define("api", &["a"]);
     context.ok(&["lock"]);
     context.archive_dated(&[package("a", "1")], crate::support::keys::NOW - 86_400);
-    assert_snapshot!(context.kiln(&["update"]).shown, @"");
+    assert_snapshot!(context.kiln(&["update"]).shown, @"
+    exit 2
+    --- stderr
+    error: locking `api`
+      caused by: getting the suite `stable` of the origin `test`
+      caused by: http://[SERVER]/test/dists/stable/InRelease: its signed index is of 2026-09-20 14:13:20 UTC, older than the one of 2026-09-21 12:13:20 UTC that was seen before: somebody may be replaying an old one
+
+    hint: a mirror that lags behind catches up: try again later, or name another address of the origin
+    ");
 }

@@ -61,10 +61,25 @@ fn an_error_is_json_too() {
 #[test]
 fn lists() {
     let context = locked();
-    assert_snapshot!(context.kiln(&["list"]).shown, @"");
-    assert_snapshot!(context.kiln(&["list", "--requested"]).shown, @"");
+    assert_snapshot!(context.kiln(&["list"]).shown, @"
+    exit 0
+    --- stdout
+    api . lib  1.2  test/stable
+    api * web  1.0  test/stable
+    ");
+    assert_snapshot!(context.kiln(&["list", "--requested"]).shown, @"
+    exit 0
+    --- stdout
+    api * web  1.0  test/stable
+    ");
     context.define("second", &["lib"]);
-    assert_snapshot!(context.kiln(&["list"]).shown, @"");
+    assert_snapshot!(context.kiln(&["list"]).shown, @"
+    exit 1
+    --- stderr
+    error: `second` is not locked
+
+    hint: run `kiln lock second`
+    ");
 }
 
 #[test]

@@ -41,8 +41,17 @@ fn damage(path: &Path) {
 #[test]
 fn what_it_holds_and_where() {
     let mut context = locked();
-    assert_snapshot!(context.kiln(&["store", "path"]).shown, @"");
-    assert_snapshot!(context.kiln(&["store", "origins"]).shown, @"");
+    assert_snapshot!(context.kiln(&["store", "path"]).shown, @"
+    exit 0
+    --- stdout
+    [STORE]
+    ");
+    assert_snapshot!(context.kiln(&["store", "origins"]).shown, @"
+    exit 0
+    --- stdout
+    debian           http://127.0.0.1:1/archive/debian/20260921T141320Z  (KILN_ORIGIN_SNAPSHOT)
+    debian-security  http://127.0.0.1:1/archive/debian-security/20260921T141320Z  (KILN_ORIGIN_SNAPSHOT)
+    ");
     context.ok(&["build"]);
     assert!(context.ok(&["store", "usage"]).stdout.contains("blobs"));
     assert!(context.ok(&["store", "verify"]).stdout.contains("are what their names say"));
@@ -82,8 +91,21 @@ fn damage_is_said() {
         all.pop().unwrap()
     };
     damage(&largest("blobs"));
-    assert_snapshot!(context.kiln(&["store", "verify"]).shown, @"");
-    assert_snapshot!(context.kiln(&["store", "verify"]).shown, @"");
+    assert_snapshot!(context.kiln(&["store", "verify"]).shown, @"
+    exit 1
+    --- stdout
+    16 files are what their names say
+    --- stderr
+    error: 1 files of the store were corrupt and have been set aside
+        [HASH]
+
+    hint: the next `kiln build` fetches or makes them anew
+    ");
+    assert_snapshot!(context.kiln(&["store", "verify"]).shown, @"
+    exit 0
+    --- stdout
+    16 files are what their names say
+    ");
     context.ok(&["build"]);
 }
 
@@ -127,7 +149,11 @@ fn collection() {
     let context = locked();
     assert_eq!(context.ok(&["build"]).code, Some(0));
     let before = files(&context.store()).len();
-    assert_snapshot!(context.kiln(&["gc"]).shown, @"");
+    assert_snapshot!(context.kiln(&["gc"]).shown, @"
+    exit 0
+    --- stdout
+    Removed 15 files, 2.0 KiB
+    ");
     context.ok(&["build", "--offline", "--output", "oci:image"]);
     assert!(context.ok(&["gc", "--days", "0", "--dry-run"]).stdout.starts_with("Would remove "));
     assert!(files(&context.store()).len() > before / 2);
@@ -142,7 +168,13 @@ fn collection_waits_for_no_one() {
     context.server.delay(Duration::from_secs(1));
     let build = context.spawn(&["build"]);
     std::thread::sleep(Duration::from_millis(300));
-    assert_snapshot!(context.kiln(&["gc"]).shown, @"");
+    assert_snapshot!(context.kiln(&["gc"]).shown, @"
+    exit 2
+    --- stderr
+    error: another kiln is using the store at [STORE]
+
+    hint: run `kiln gc` again when it has finished
+    ");
     assert_eq!(context.finish(build).code, Some(0));
     context.ok(&["gc"]);
 }
@@ -151,14 +183,27 @@ fn collection_waits_for_no_one() {
 fn a_store_of_another_layout() {
     let context = locked();
     fs::write(context.store().join("kiln-store"), "7\n").unwrap();
-    assert_snapshot!(context.kiln(&["build"]).shown, @"");
+    assert_snapshot!(context.kiln(&["build"]).shown, @"
+    exit 2
+    --- stderr
+    error: the store at [STORE] has layout 7, this kiln knows layout 1
+
+    hint: use a newer kiln, or another directory with `--store DIR`
+    ");
 }
 
 #[test]
 fn a_place_where_no_store_can_be() {
     let mut context = locked();
     context.set("KILN_STORE", "/proc/kiln");
-    assert_snapshot!(context.kiln(&["build"]).shown, @"");
+    assert_snapshot!(context.kiln(&["build"]).shown, @"
+    exit 2
+    --- stderr
+    error: making the store at /proc/kiln
+      caused by: No such file or directory (os error 2)
+
+    hint: another place for the store can be given with `--store DIR` or KILN_STORE
+    ");
     context.write("file", "x");
     context.set("KILN_STORE", context.workspace().join("file").display().to_string());
     assert_eq!(context.kiln(&["build"]).code, Some(2));

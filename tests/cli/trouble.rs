@@ -60,8 +60,8 @@ fn a_full_disk() {
     let Some(wrapper) = small_disk(&context.folder().join("cache"), 1500) else { return };
     let words: Vec<&str> = wrapper.iter().map(String::as_str).collect();
     let run = context.run(&context.wrapped(&words, &["build"]).output().unwrap());
-    assert_eq!(run.code, Some(2), "{}", run.shown);
-    assert!(run.stderr.contains("No space left on device"), "{}", run.shown);
+    assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""), "{}", run.shown);
+    assert!(run.stderr.contains("No space left on device") && run.stderr.contains("baking `api`"), "{}", run.shown);
 }
 
 #[test]
@@ -77,10 +77,23 @@ fn a_store_that_can_only_be_read() {
     assert_eq!((built.code, &built.stdout), (Some(0), &expected), "{}", built.shown);
     assert_eq!(run(&["update", "--dry-run"]).code, Some(0));
     assert_eq!(run(&["store", "verify"]).code, Some(0));
-    assert_snapshot!(run(&["gc"]).shown, @"");
+    assert_snapshot!(run(&["gc"]).shown, @"
+    exit 2
+    --- stderr
+    error: the store at [STORE] can only be read
+
+    hint: what is missing from it can be made in another one: `--store DIR` or KILN_STORE
+    ");
     context.define("other", &["b"]);
     context.ok(&["lock"]);
-    assert_snapshot!(run(&["build", "other"]).shown, @"");
+    assert_snapshot!(run(&["build", "other"]).shown, @"
+    exit 2
+    --- stderr
+    error: baking `other` for [PLATFORM]
+      caused by: the store at [STORE] can only be read
+
+    hint: what is missing from it can be made in another one: `--store DIR` or KILN_STORE
+    ");
 }
 
 #[test]
@@ -159,5 +172,11 @@ fn no_home_and_no_store() {
     let context = large();
     let output = context.command(&["build"]).env_remove("HOME").env_remove("XDG_CACHE_HOME").output().unwrap();
     assert!(output.status.signal().is_none());
-    assert_snapshot!(context.run(&output).shown, @"");
+    assert_snapshot!(context.run(&output).shown, @"
+    exit 2
+    --- stderr
+    error: there is no place for the store: neither XDG_CACHE_HOME nor HOME is set
+
+    hint: say where with `--store DIR` or KILN_STORE
+    ");
 }
