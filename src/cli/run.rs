@@ -68,8 +68,8 @@ pub fn run(context: &Context, arguments: &Run) -> Result<u8> {
 /// Where to start. Engines make the image's own folder if no package has brought it.
 fn directory(session: &mut Session, typed: Option<&str>, own: Option<&str>) -> Result<String> {
     match (typed, own) {
-        (Some(typed), _) => return Ok(typed.to_owned()),
-        (None, None) => return Ok("/".to_owned()),
+        (Some(typed), _) => Ok(typed.to_owned()),
+        (None, None) => Ok("/".to_owned()),
         (None, Some(own)) => {
             let path = own.trim_matches('/');
             if !path.is_empty() && !session.exists(path)? {
