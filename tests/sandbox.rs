@@ -268,6 +268,8 @@ fn every_kind_of_entry_is_placed_reported_and_packed_as_it_was() {
             .filter_map(|change| change.entry)
             .filter(|entry| !entry.path.is_empty())
             .collect();
+        // A packed directory's time is the format's constant.
+        all.iter_mut().filter(|entry| entry.kind == Kind::Directory).for_each(|entry| entry.mtime = 0);
         assert_eq!(found, all, "{executor}, from what was packed");
         let mut wrong = expected.clone();
         wrong[1].kind = content_of(b"CONTENT");

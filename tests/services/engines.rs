@@ -3,9 +3,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
-
-use rustix::process::Signal;
 
 use crate::workspace::{Service, succeed};
 
@@ -98,13 +95,15 @@ impl Docker {
 }
 
 impl Drop for Docker {
+    /// Ends its containers and then the engine itself, which ends its own containerd: also when a test has
+    /// failed, so nothing here may.
     fn drop(&mut self) {
-        if let Some(engine) = self.engine.take()
-            && !std::thread::panicking()
-        {
-            engine.stop(Signal::TERM);
-            // Its own containerd ends a little later.
-            std::thread::sleep(Duration::from_millis(500));
+        if let Ok(output) = self.command().args(["ps", "--quiet"]).output() {
+            let containers = String::from_utf8_lossy(&output.stdout).into_owned();
+            let _ = self.command().args(["kill"]).args(containers.split_whitespace()).output();
+        }
+        if let Some(mut engine) = self.engine.take() {
+            engine.end();
         }
     }
 }

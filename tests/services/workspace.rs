@@ -190,6 +190,17 @@ impl Service {
         self.wait()
     }
 
+    /// Asks it to end and gives it ten seconds; never fails.
+    pub fn end(&mut self) {
+        let _ = rustix::process::kill_process(Pid::from_child(&self.child), Signal::TERM);
+        for _ in 0..200 {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     /// Waits for it to end, for at most half a minute.
     pub fn wait(&mut self) -> ExitStatus {
         let started = Instant::now();
