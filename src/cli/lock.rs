@@ -181,9 +181,7 @@ pub fn compare(workspace: &Workspace, name: &str) -> Result<(Settings, Option<Lo
     let settings = workspace::load(workspace, name)?;
     let path = workspace.lockfile_path(name);
     let conflicted = match fs::read_to_string(&path) {
-        Ok(text) => {
-            Lockfile::parse_conflicted(&text).context(|| format!("reading the lockfile {}", path.display()))?
-        }
+        Ok(text) => Lockfile::parse_conflicted(&text).context(|| format!("reading the lockfile {}", path.display()))?,
         Err(_) => None,
     };
     if conflicted.is_some() {

@@ -137,10 +137,8 @@ impl Image {
 /// Writes the index of one image for each platform into the store; its digest. The order is that of the
 /// platforms, whatever order they are given in.
 pub fn write_index(store: &Store, images: &[(Platform, Image)]) -> Result<Digest> {
-    let manifests: Vec<_> = images
-        .iter()
-        .map(|(platform, image)| (platform.clone(), image.manifest, image.manifest_size))
-        .collect();
+    let manifests: Vec<_> =
+        images.iter().map(|(platform, image)| (platform.clone(), image.manifest, image.manifest_size)).collect();
     let digest = store.put(&index_document(&manifests)?)?;
     let mut blobs = vec![digest];
     blobs.extend(images.iter().flat_map(|(_, image)| image.blobs().into_keys()));

@@ -16,8 +16,8 @@ use std::sync::{Mutex, PoisonError};
 
 pub use blob::BlobWriter;
 pub use collect::{Collected, Usage};
-pub use work::abandon;
 use work::Work;
+pub use work::abandon;
 
 use crate::digest::Digest;
 use crate::error::{Context, Error, Kind, Result};
@@ -158,9 +158,9 @@ impl Store {
 fn may_write(root: &Path) -> bool {
     use rustix::fs::{Access, AtFlags, CWD, accessat};
     let access = Access::WRITE_OK | Access::EXEC_OK;
-    ["tmp", "blobs/sha256", "keyed"].iter().all(|folder| {
-        accessat(CWD, root.join(folder), access, AtFlags::EACCESS).is_ok()
-    })
+    ["tmp", "blobs/sha256", "keyed"]
+        .iter()
+        .all(|folder| accessat(CWD, root.join(folder), access, AtFlags::EACCESS).is_ok())
 }
 
 fn open_lock(path: &Path) -> Result<File> {

@@ -121,10 +121,12 @@ fn gather(workspace: &Workspace, name: &str, merged: &mut Merged, above: &mut Ve
         if !is_name(wanted) || !workspace.definition_path(wanted).is_file() {
             let error = complain(extended.span(), &format!("there is no definition `envs/{wanted}.toml`"));
             let known = workspace.definitions()?;
-            return Err(match super::nearest(wanted, known.iter().filter(|known| *known != name).map(String::as_str)) {
-                Some(near) => error.hint(format!("did you mean `{near}`?")),
-                None => error,
-            });
+            return Err(
+                match super::nearest(wanted, known.iter().filter(|known| *known != name).map(String::as_str)) {
+                    Some(near) => error.hint(format!("did you mean `{near}`?")),
+                    None => error,
+                },
+            );
         }
         gather(workspace, wanted, merged, above)?;
     }
@@ -286,7 +288,9 @@ impl Merged {
 impl SuiteFile {
     fn resolve(self, components: &[String]) -> Suite {
         let table = match self {
-            Self::Name(name) => SuiteTable { name, origin: None, components: None, allow_expired: false, allow_weak: false },
+            Self::Name(name) => {
+                SuiteTable { name, origin: None, components: None, allow_expired: false, allow_weak: false }
+            }
             Self::Full(table) => table,
         };
         let origin = table

@@ -42,7 +42,9 @@ fn plain(kind: &str) -> String {
         "u16" | "u32" | "u64" | "i32" | "i64" => "a whole number".to_owned(),
         other if other.starts_with("struct ") => "a table".to_owned(),
         other => match other.split_once(' ') {
-            Some(("string" | "integer" | "boolean" | "floating", _)) => format!("the {}", other.replace("floating point", "number")),
+            Some(("string" | "integer" | "boolean" | "floating", _)) => {
+                format!("the {}", other.replace("floating point", "number"))
+            }
             _ => other.to_owned(),
         },
     }
@@ -59,7 +61,8 @@ fn explain(message: &str) -> (String, Option<String>) {
         };
         return (format!("unknown {noun} `{found}`"), Some(hint));
     }
-    if let Some((found, expected)) = message.strip_prefix("invalid type: ").and_then(|rest| rest.split_once(", expected "))
+    if let Some((found, expected)) =
+        message.strip_prefix("invalid type: ").and_then(|rest| rest.split_once(", expected "))
     {
         return (format!("expected {}, found {}", plain(expected), plain(found)), None);
     }

@@ -108,7 +108,8 @@ fn an_edited_pin_is_caught() {
 
 #[test]
 fn scripts_that_cannot_run_must_be_accepted() {
-    let context = TestContext::new(&[package_with("daemon", "1", &[], |deb| deb.member("postinst", 0o755, "#!/bin/sh\n"))]);
+    let context =
+        TestContext::new(&[package_with("daemon", "1", &[], |deb| deb.member("postinst", 0o755, "#!/bin/sh\n"))]);
     context.define("api", &["daemon"]);
     context.ok(&["lock"]);
     assert_snapshot!(context.kiln(&["build"]).shown, @r#"
@@ -203,7 +204,17 @@ fn platforms_that_cannot_be_baked_here() {
 #[test]
 fn outputs() {
     let context = locked();
-    context.ok(&["build", "--output", "oci:image", "-o", "oci-archive:image.tar", "-o", "docker-archive:docker.tar", "-o", "tar:root.tar"]);
+    context.ok(&[
+        "build",
+        "--output",
+        "oci:image",
+        "-o",
+        "oci-archive:image.tar",
+        "-o",
+        "docker-archive:docker.tar",
+        "-o",
+        "tar:root.tar",
+    ]);
     for path in ["image/index.json", "image.tar", "docker.tar", "root.tar"] {
         assert!(context.workspace().join(path).is_file(), "{path}");
     }
@@ -252,16 +263,16 @@ fn a_lockfile_that_cannot_be_written() {
     let Some(wrapper) = wrapper else { return };
     let words: Vec<&str> = wrapper.iter().map(String::as_str).collect();
     let output = context.wrapped(&words, &["build"]).output().unwrap();
-    assert_snapshot!(context.run(&output).shown, @r#"
+    assert_snapshot!(context.run(&output).shown, @"
     exit 2
     --- stderr
     Baked api for [PLATFORM]: 4 layers, 1.7 KiB in [TIME]
     error: `api` is baked for [PLATFORM] as sha256:[HASH], and cannot be pinned
       caused by: writing the lockfile [WORKSPACE]/lockfiles/api.lock
-      caused by: Read-only file system (os error 30) at path "[WORKSPACE]/lockfiles/.kiln-LyGrYe"
+      caused by: read-only filesystem or storage medium
 
     hint: on a checkout that cannot be written to, build what is pinned already, with `--locked`
-    "#);
+    ");
     context.ok(&["build"]);
     let output = context.wrapped(&words, &["build"]).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "pinned, so nothing has to be written");

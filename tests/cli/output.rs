@@ -9,7 +9,8 @@ use serde_json::Value;
 use crate::support::context::{TestContext, package, package_with};
 
 fn locked() -> TestContext {
-    let context = TestContext::new(&[package_with("web", "1.0", &[("Depends", "lib")], |deb| deb), package("lib", "1.2")]);
+    let context =
+        TestContext::new(&[package_with("web", "1.0", &[("Depends", "lib")], |deb| deb), package("lib", "1.2")]);
     context.define("api", &["web"]);
     context.ok(&["lock"]);
     context

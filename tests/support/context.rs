@@ -253,7 +253,8 @@ pub fn package_with(
     fields: &[(&str, &str)],
     content: impl FnOnce(deb::Package) -> deb::Package,
 ) -> Package {
-    let mut control = format!("Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: A <a@example.org>\n");
+    let mut control =
+        format!("Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: A <a@example.org>\n");
     for (field, value) in fields {
         writeln!(control, "{field}: {value}").unwrap();
     }
