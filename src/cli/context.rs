@@ -14,7 +14,7 @@ use crate::error::{Context as _, Error, Result};
 use crate::net::{self, Client};
 use crate::sandbox::{Executor, Options};
 use crate::store::Store;
-use crate::workspace::Workspace;
+use crate::workspace::{self, Workspace};
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -39,6 +39,8 @@ struct Environment {
     /// `KILN_ORIGIN_<NAME>`: name in lower case with `-`, to the variable's name and its value.
     origins: BTreeMap<String, (String, String)>,
     apt: PathBuf,
+    /// The user's configuration: `kiln/config.toml` below `$XDG_CONFIG_HOME`.
+    configuration: Option<PathBuf>,
     /// `KILN_HTTP_TIMEOUT`: seconds without a byte in which an answer counts as stalled.
     timeout: Option<u64>,
     /// `KILN_HTTP_RETRIES`: further attempts at an address that gives no answer.
@@ -95,7 +97,12 @@ impl Context {
                     .insert(name.clone(), Configured { addresses: addresses.clone(), learnt: "kiln.toml".to_owned() });
             }
         }
-        // The machine knows better than what is shared: its variables go before the workspace's file.
+        // The machine knows better than what is shared: its file and its variables go before the workspace's.
+        if let Some(path) = &self.environment.configuration {
+            for (name, addresses) in workspace::user_origins(path)? {
+                configured.insert(name, Configured { addresses, learnt: path.display().to_string() });
+            }
+        }
         for (name, (variable, address)) in &self.environment.origins {
             configured.insert(name.clone(), Configured { addresses: vec![address.clone()], learnt: variable.clone() });
         }
@@ -165,6 +172,11 @@ impl Environment {
             retries: number("KILN_HTTP_RETRIES", 0)?,
             proxies: [proxy("http_proxy").or(all.clone()), proxy("https_proxy").or(all), proxy("no_proxy")],
             origins,
+            configuration: variable("XDG_CONFIG_HOME")
+                .filter(|path| Path::new(path).is_absolute())
+                .map(PathBuf::from)
+                .or_else(|| variable("HOME").map(|home| Path::new(&home).join(".config")))
+                .map(|folder| folder.join("kiln/config.toml")),
             apt: variable("KILN_APT_DIRECTORY").map_or_else(|| PathBuf::from("/etc/apt"), PathBuf::from),
         })
     }

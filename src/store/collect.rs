@@ -57,13 +57,17 @@ impl Store {
                 collected.take(&path, dry_run)?;
             }
         }
-        for folder in ["tmp", "partial", "locks"] {
+        for folder in ["tmp", "partial"] {
             for path in files(&root.join(folder))? {
                 // Trees that a killed run left may belong to subordinate ids; what remains is harmless.
                 let _ = collected.take(&path, dry_run);
             }
         }
         if !dry_run {
+            // Empty files, which nobody misses or counts.
+            for path in files(&root.join("locks"))? {
+                let _ = fs::remove_file(path);
+            }
             for entry in fs::read_dir(root.join("tmp"))?.flatten() {
                 let _ = fs::remove_dir_all(entry.path());
             }

@@ -57,18 +57,7 @@ impl Workspace {
             .kind(Kind::NotFound)
             .hint("`kiln init` starts a workspace here; `-C DIR` uses the one in DIR")
         })?;
-        let path = root.join("kiln.toml");
-        let text = read(&path)?;
-        let file: File =
-            toml::from_str(&text).map_err(|error| diagnostic::toml(Path::new("kiln.toml"), &text, &error))?;
-        let origins = file
-            .origins
-            .into_iter()
-            .map(|(name, addresses)| match addresses {
-                Addresses::One(address) => (name, vec![address]),
-                Addresses::Several(addresses) => (name, addresses),
-            })
-            .collect();
+        let origins = origins(&root.join("kiln.toml"), Path::new("kiln.toml"))?;
         Ok(Self { root: root.to_owned(), origins })
     }
 
@@ -139,6 +128,22 @@ impl Workspace {
     pub fn lockfile_path(&self, environment: &str) -> PathBuf {
         self.root.join("lockfiles").join(format!("{environment}.lock"))
     }
+}
+
+/// Addresses of origins by name, from the table `[origins]` of the user's configuration; none if there is
+/// no such file.
+pub fn user_origins(path: &Path) -> Result<BTreeMap<String, Vec<String>>> {
+    if path.exists() { origins(path, path) } else { Ok(BTreeMap::new()) }
+}
+
+fn origins(path: &Path, shown: &Path) -> Result<BTreeMap<String, Vec<String>>> {
+    let text = read(path)?;
+    let file: File = toml::from_str(&text).map_err(|error| diagnostic::toml(shown, &text, &error))?;
+    let origins = file.origins.into_iter().map(|(name, addresses)| match addresses {
+        Addresses::One(address) => (name, vec![address]),
+        Addresses::Several(addresses) => (name, addresses),
+    });
+    Ok(origins.collect())
 }
 
 /// The name among `known` that `name` was probably meant to be.

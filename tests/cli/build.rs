@@ -263,16 +263,16 @@ fn a_lockfile_that_cannot_be_written() {
     let Some(wrapper) = wrapper else { return };
     let words: Vec<&str> = wrapper.iter().map(String::as_str).collect();
     let output = context.wrapped(&words, &["build"]).output().unwrap();
-    assert_snapshot!(context.run(&output).shown, @r#"
+    assert_snapshot!(context.run(&output).shown, @"
     exit 2
     --- stderr
     Baked api for [PLATFORM]: 4 layers, 1.7 KiB in [TIME]
     error: `api` is baked for [PLATFORM] as sha256:[HASH], and cannot be pinned
       caused by: writing the lockfile [WORKSPACE]/lockfiles/api.lock
-      caused by: Read-only file system (os error 30) at path "[WORKSPACE]/lockfiles/.kiln-LyGrYe"
+      caused by: read-only filesystem or storage medium
 
     hint: on a checkout that cannot be written to, build what is pinned already, with `--locked`
-    "#);
+    ");
     context.ok(&["build"]);
     let output = context.wrapped(&words, &["build"]).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "pinned, so nothing has to be written");

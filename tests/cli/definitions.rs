@@ -29,7 +29,7 @@ fn a_value_of_the_wrong_type() {
     assert_snapshot!(locking("[debian]\nsuite = \"trixie\"\npackages = \"curl\"\n"), @r#"
     exit 2
     --- stderr
-    error: envs/api.toml:3:12: invalid type: string "curl", expected a sequence
+    error: envs/api.toml:3:12: expected a list, found the string "curl"
           |
         3 | packages = "curl"
           |            ^^^^^^
@@ -55,7 +55,7 @@ fn a_suite_is_missing() {
     assert_snapshot!(locking("[debian]\npackages = [\"curl\"]\n"), @r#"
     exit 2
     --- stderr
-    error: in the definition of `api`
+    error: reading the definition of `api`
       caused by: no Debian suite is named
 
     hint: say which in the definition: `[debian]` with `suite = "trixie"`
@@ -79,7 +79,10 @@ fn a_user_that_cannot_be() {
     assert_snapshot!(locking("[debian]\nsuite = \"trixie\"\n[users.App]\nuid = 1000\n"), @"
     exit 2
     --- stderr
-    error: `App` is not a user's name
+    error: envs/api.toml:3:8: `App` is not a user's name
+          |
+        3 | [users.App]
+          |        ^^^
 
     hint: lower-case letters, digits, `-` and `_`, starting with a letter
     ");
@@ -153,8 +156,9 @@ fn no_workspace_and_no_environment() {
     assert_snapshot!(context.kiln(&["lock"]).shown, @"
     exit 2
     --- stderr
-    error: listing [WORKSPACE]/envs
-      caused by: No such file or directory (os error 2)
+    error: the workspace at [WORKSPACE] has no environment
+
+    hint: an environment is a file `envs/NAME.toml`; `kiln init` writes a first one
     ");
 }
 

@@ -176,10 +176,9 @@ fn every_reason_of_a_stale_lock_is_said() {
     assert_snapshot!(context.kiln(&["lock", "--check"]).shown, @"
     exit 1
     --- stderr
-    error: the lock of `api` is stale
-        api: missing: there is no lockfile
+    error: `api` is not locked
 
-    hint: run `kiln lock api` to bring it up to date
+    hint: run `kiln lock api`
     ");
     context.ok(&["lock"]);
     let text = definition(&["web", "tool"], &["linux/amd64", "linux/arm64"], "exclude = []\n")
@@ -223,7 +222,7 @@ fn an_unknown_package() {
     let context = TestContext::new(&shop());
     context.define("api", &["web", "curk"]);
     assert_snapshot!(context.kiln(&["lock"]).shown, @"
-    exit 2
+    exit 1
     --- stderr
     error: locking `api`
       caused by: resolving for [PLATFORM]
@@ -360,7 +359,7 @@ fn branches_that_git_could_not_merge() {
     assert_snapshot!(context.kiln(&["lock"]).shown, @"
     exit 0
     --- stderr
-    api: settings updated, no package moved
+    api: both sides' pins kept, no package moved
     Locked 4 packages in 1 environment in [TIME]
     ");
     context.ok(&["lock", "--check"]);
@@ -426,7 +425,7 @@ fn a_local_package_is_for_the_platforms_it_was_made_for() {
     let one = definition(&[], &both, "local = [\"own_amd64.deb\"]\n");
     context.write("envs/api.toml", one);
     assert_snapshot!(context.kiln(&["lock"]).shown, @"
-    exit 2
+    exit 1
     --- stderr
     error: locking `api`
       caused by: resolving for linux/arm64

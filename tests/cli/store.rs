@@ -51,10 +51,16 @@ fn what_it_holds_and_where() {
     --- stdout
     debian           http://127.0.0.1:1/archive/debian/20260921T141320Z  (KILN_ORIGIN_SNAPSHOT)
     debian-security  http://127.0.0.1:1/archive/debian-security/20260921T141320Z  (KILN_ORIGIN_SNAPSHOT)
+    test             http://[SERVER]/test  (KILN_ORIGIN_TEST)
     ");
+    context.write("kiln.toml", "[origins]\nvendor = \"https://a.example/\"\ndebian = \"https://b.example/\"\n");
+    context.write("../home/.config/kiln/config.toml", "[origins]\ndebian = \"https://c.example/debian\"\n");
+    context.write("envs/other.toml", "[debian]\nsuites = [{ name = \"x\", origin = \"unheard\" }]\n");
+    assert_snapshot!(context.kiln(&["store", "origins"]).shown, @"");
+    std::fs::remove_file(context.workspace().join("envs/other.toml")).unwrap();
     context.ok(&["build"]);
     assert!(context.ok(&["store", "usage"]).stdout.contains("blobs"));
-    assert!(context.ok(&["store", "verify"]).stdout.contains("are what their names say"));
+    assert!(context.ok(&["store", "verify"]).stdout.starts_with("Good: "));
     let other = context.folder().join("elsewhere").display().to_string();
     context.set("KILN_STORE", &other);
     assert_eq!(context.ok(&["store", "path"]).stdout.trim(), other);
@@ -94,17 +100,17 @@ fn damage_is_said() {
     assert_snapshot!(context.kiln(&["store", "verify"]).shown, @"
     exit 1
     --- stdout
-    16 files are what their names say
+    Good: 27 files
     --- stderr
-    error: 1 files of the store were corrupt and have been set aside
-        [HASH]
+    error: the store at [STORE] had 1 corrupt file, set aside now
+        blobs/sha256/e9/[HASH]
 
     hint: the next `kiln build` fetches or makes them anew
     ");
     assert_snapshot!(context.kiln(&["store", "verify"]).shown, @"
     exit 0
     --- stdout
-    16 files are what their names say
+    Good: 27 files
     ");
     context.ok(&["build"]);
 }
@@ -152,7 +158,7 @@ fn collection() {
     assert_snapshot!(context.kiln(&["gc"]).shown, @"
     exit 0
     --- stdout
-    Removed 15 files, 2.0 KiB
+    Removed 11 files, 0 B
     ");
     context.ok(&["build", "--offline", "--output", "oci:image"]);
     assert!(context.ok(&["gc", "--days", "0", "--dry-run"]).stdout.starts_with("Would remove "));

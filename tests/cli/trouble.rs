@@ -1,6 +1,7 @@
 //! Machines that fail: full disks, read-only places, kills and interruptions at any moment.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
@@ -10,7 +11,7 @@ use insta::assert_snapshot;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::archive::Package;
-use crate::support::context::{TestContext, noise, package, package_with};
+use crate::support::context::{TestContext, definition, here, noise, package, package_with};
 
 /// The start of a command line for a program that sees `folder` read-only; `None`, said, if this user
 /// cannot have that.
@@ -165,6 +166,31 @@ fn a_signal_that_is_ignored_stays_ignored() {
     std::thread::sleep(Duration::from_millis(300));
     signal(&child, Signal::INT);
     assert_eq!(context.finish(child).code, Some(0));
+}
+
+/// As a user with no rights to namespaces, and no ranges of ids.
+#[test]
+fn scripts_where_nothing_can_run_them() {
+    let mut context = TestContext::new(&[package_with("tiny", "1", &[("Essential", "yes")], |deb| {
+        deb.member("postinst", 0o755, "#!/bin/sh\n")
+    })]);
+    context.write("envs/api.toml", definition(&[], &[here().name()], "").replace("base = \"none\"\n", ""));
+    context.set("KILN_STORE", context.folder().join("open").display().to_string());
+    context.ok(&["lock"]);
+    let nobody = ["setpriv", "--reuid=65533", "--regid=65533", "--clear-groups"];
+    if !Command::new(nobody[0]).args(&nobody[1..]).arg("true").status().is_ok_and(|status| status.success()) {
+        eprintln!("NOT RUN: this user cannot become another");
+        return;
+    }
+    for folder in [context.folder().to_owned(), context.workspace().join("lockfiles")] {
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    let opened = Command::new("chmod").args(["-R", "a+rwX"]).arg(context.folder().join("open")).status().unwrap();
+    assert!(opened.success());
+    let run = context.run(&context.wrapped(&nobody, &["build"]).output().unwrap());
+    assert_snapshot!(run.shown, @"");
+    context.set("KILN_EXECUTOR", "podman");
+    assert_snapshot!(context.kiln(&["build"]).shown, @"");
 }
 
 #[test]
