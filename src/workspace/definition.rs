@@ -243,7 +243,6 @@ impl Merged {
         own.user = image.user.or(own.user.take());
         own.workdir = image.workdir.or(own.workdir.take());
         own.stop_signal = image.stop_signal.or(own.stop_signal.take());
-        own.healthcheck = image.healthcheck.or(own.healthcheck.take());
         own.env.extend(image.env);
         own.labels.extend(image.labels);
         for (list, more) in [(&mut own.ports, image.ports), (&mut own.volumes, image.volumes)] {

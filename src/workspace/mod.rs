@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 pub use definition::load;
 pub use platform::Platform;
-pub use settings::{Base, Debian, Healthcheck, ImageSettings, Settings, Source, Suite, User};
+pub use settings::{Base, Debian, ImageSettings, Settings, Source, Suite, User};
 
 use crate::error::{Context, Error, Kind, Result};
 

@@ -148,27 +148,10 @@ pub struct ImageSettings {
     pub stop_signal: Option<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub healthcheck: Option<Healthcheck>,
 }
 
 impl ImageSettings {
     fn is_default(&self) -> bool {
         *self == Self::default()
     }
-}
-
-/// `[image.healthcheck]`: Docker's addition to the image configuration; times in seconds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Healthcheck {
-    pub command: Vec<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub interval: Option<u32>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timeout: Option<u32>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub start_period: Option<u32>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retries: Option<u32>,
 }
