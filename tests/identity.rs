@@ -296,11 +296,11 @@ fn one_lock_gives_one_image() {
     }
     let definition = |packages: &str| format!("[debian]\nsuite = \"trixie\"\npackages = [{packages}]\n");
     let small = definition("\"redis-server\"");
-    let large = definition("\"postgresql\", \"nginx\", \"python3\", \"openssh-server\"");
+    let large = definition("\"postgresql\", \"openssh-server\"");
     let bench = Bench::new(&[("queue", &small), ("services", &large)], &[]);
     same_under(&bench, "queue", &CONDITIONS.iter().collect::<Vec<_>>());
-    // Everything that differs most, on packages whose scripts do most.
-    same_under(&bench, "services", &[&CONDITIONS[0], &CONDITIONS[1], &CONDITIONS[2]]);
+    // Not by the chroot: systemd is among them, which is refused there.
+    same_under(&bench, "services", &[&CONDITIONS[0], &CONDITIONS[2], &CONDITIONS[3]]);
 }
 
 /// A package whose only script is `postinst`.

@@ -146,6 +146,11 @@ impl Kitchen {
         let environment = name.replace(['+', '.'], "-");
         let definition = self.workspace.join(format!("envs/{environment}.toml"));
         fs::write(&definition, format!("[debian]\nsuite = \"trixie\"\npackages = [\"{name}\"]\n"))?;
+        let lockfile = self.workspace.join(format!("lockfiles/{environment}.lock"));
+        // What an earlier try pinned.
+        if lockfile.exists() {
+            fs::remove_file(&lockfile)?;
+        }
         let mut outcome = Outcome {
             package: name.to_owned(),
             state: State::Unlocked,
@@ -161,7 +166,6 @@ impl Kitchen {
             outcome.why = reason(&error);
             return Ok(outcome);
         }
-        let lockfile = self.workspace.join(format!("lockfiles/{environment}.lock"));
         let text = fs::read_to_string(&lockfile)?;
         outcome.packages = text.lines().filter(|line| *line == "[[package]]").count();
         let mut digests = Vec::new();
@@ -170,7 +174,12 @@ impl Kitchen {
             fs::write(&lockfile, &text)?;
             let started = Instant::now();
             let arguments = ["build", &environment, "--executor", executor, "--jobs", jobs, "--format", "json"];
-            let built = self.kiln(store, &arguments);
+            let mut built = self.kiln(store, &arguments);
+            if built.as_ref().is_err_and(|error| error.contains("need /proc")) {
+                outcome.why = vec!["not by a chroot, which has no /proc: twice with namespaces".to_owned()];
+                built =
+                    self.kiln(store, &arguments.map(|word| if word == executor { "root-namespaces" } else { word }));
+            }
             outcome.seconds[1 + store] = started.elapsed().as_secs_f64();
             let built = match built {
                 Ok(built) => built,
@@ -230,14 +239,20 @@ impl Kitchen {
         Ok(())
     }
 
-    /// The paths in which stages of the same inputs differ between the stores.
+    /// The paths in which stages of the same inputs differ between the stores. These stages are forgotten:
+    /// what was mended since is seen when the package is tried again, and no other package gets the blame.
     fn differences(&self) -> Result<Vec<String>> {
         let mut lines = Vec::new();
         for below in fs::read_dir(self.stores[0].join("keyed/stage"))? {
             for file in fs::read_dir(below?.path())? {
-                let one = file?.path();
-                let other = self.stores[1].join(one.strip_prefix(&self.stores[0])?);
-                let (Ok(one), Ok(other)) = (stage(&one), stage(&other)) else { continue };
+                let one_path = file?.path();
+                let other_path = self.stores[1].join(one_path.strip_prefix(&self.stores[0])?);
+                let (Ok(one), Ok(other)) = (stage(&one_path), stage(&other_path)) else { continue };
+                if one == other {
+                    continue;
+                }
+                fs::remove_file(one_path)?;
+                fs::remove_file(other_path)?;
                 let writers = &one["writers"];
                 let (one, other) = (entries(&one), entries(&other));
                 let paths: BTreeSet<&str> = one.keys().chain(other.keys()).copied().collect();
@@ -287,7 +302,12 @@ fn find(value: &Value) -> Option<&Value> {
     }
 }
 
-/// The lines of an error that say what it was, without the hints.
+/// The lines of an error that say what it was, without the hints. Errors are JSON where reports are.
 fn reason(error: &str) -> Vec<String> {
-    error.lines().filter(|line| !line.trim().is_empty() && !line.starts_with("hint:")).map(str::to_owned).collect()
+    let Ok(json) = serde_json::from_str::<Value>(error.trim()) else {
+        return error.lines().take_while(|line| !line.starts_with("hint:")).map(str::to_owned).collect();
+    };
+    let causes = json["causes"].as_array().into_iter().flatten();
+    let lines = std::iter::once(&json["error"]).chain(causes).filter_map(Value::as_str);
+    lines.chain(json["detail"].as_str().into_iter().flat_map(str::lines)).map(str::to_owned).collect()
 }

@@ -28,7 +28,11 @@ pub fn markdown(outcomes: &[Outcome], listed: usize) -> String {
             outcome.package,
             outcome.packages,
             outcome.size as f64 / 1e6,
-            word(outcome.state),
+            if outcome.state == State::Identical && !outcome.why.is_empty() {
+                "identical (namespaces)"
+            } else {
+                word(outcome.state)
+            },
         );
     }
     let rest: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.state != State::Identical).collect();
@@ -59,6 +63,10 @@ const HEAD: &str = "\
 
 Made by `cargo run --example breadth`: packages that many machines have, each alone on trixie's Essential base, baked
 twice: once as root with namespaces, two jobs; once in a second store that shares the artifacts and parts but nothing
-that a script made, in a plain chroot, one job, another time zone. The image's digests are compared.
+that a script made, in a plain chroot, one job, another time zone. The image's digests are compared. Packages that
+bring systemd are refused by the chroot (`systemd-tmpfiles` needs `/proc`): both bakes are with namespaces then.
+
+Mended by rules because of this list: `directory-servers` (slapd), `mariadb-data` (mariadb-server); in the sandbox:
+`/proc/sys/net` in a plain chroot (postfix writes down which protocols there are).
 
 ";

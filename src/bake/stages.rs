@@ -14,7 +14,7 @@ use crate::ecosystem::debian::stage::{self, Configured, Stage, StagePackage};
 use crate::error::{Context, Error, Result};
 use crate::layer::part::parents;
 use crate::layer::{Entry, Kind, Part, PartBuilder};
-use crate::sandbox::{Extraction, Options, Session};
+use crate::sandbox::{Executor, Extraction, Options, Session};
 use crate::{FORMAT, canonical};
 
 /// Where dpkg inside the image is told what was left out.
@@ -34,6 +34,10 @@ pub struct StageResult {
     /// The newest time of an artifact in it or below, in seconds since 1970.
     pub epoch: u64,
 }
+
+/// Packages with programs that only work where `/proc` is mounted, and whose scripts take a failure of
+/// theirs for nothing: `systemd-tmpfiles` makes no folders then (postinst scripts end it with `|| true`).
+const NEEDS_PROC: [&str; 2] = ["systemd", "systemd-standalone-tmpfiles"];
 
 #[derive(Serialize)]
 struct Key<'a> {
@@ -145,6 +149,7 @@ fn configure(graph: &Graph<'_>, inputs: &Inputs<'_>, epoch: u64) -> Result<Confi
     };
     let files = if inputs.below.is_none() { exclusion_files(graph, epoch) } else { Files::new() };
     let executor = (bakery.executor)()?;
+    refuse_without_proc(executor, inputs)?;
     let scratch = bakery.store.scratch()?;
     let options = Options {
         program: bakery.program.clone(),
@@ -168,6 +173,18 @@ fn configure(graph: &Graph<'_>, inputs: &Inputs<'_>, epoch: u64) -> Result<Confi
     );
     graph.end(session, scratch);
     result
+}
+
+/// A plain chroot has no `/proc`: better no image than another one.
+fn refuse_without_proc(executor: Executor, inputs: &Inputs<'_>) -> Result<()> {
+    let mut all = inputs.configured.iter().chain(inputs.packages).map(|ready| ready.package.name.as_str());
+    match all.find(|name| executor == Executor::Chroot && NEEDS_PROC.contains(name)) {
+        None => Ok(()),
+        Some(name) => Err(Error::new(format!(
+            "the scripts of `{name}` need /proc, which the executor `{executor}` has not: the image would be another one"
+        ))
+        .hint("allow namespaces: run kiln as an ordinary user with subordinate ids, or as root with CAP_SYS_ADMIN")),
+    }
 }
 
 /// Packages by name, and what configuring them changed, as a tree is made of them on top of `below`.

@@ -33,10 +33,17 @@ pub fn run(kitchen: &Kitchen<'_>, lockfile: &Lockfile, lock: &PlatformLock) -> R
         outcome(&Bakery { executor: &|| Ok(usual), program: program(), ..*bakery }, lockfile, lock)
     })?;
     kitchen.context.progress.start("Baking again to compare", None, false);
-    let second = again(kitchen, lockfile, lock, other)
-        .context(|| format!("baking `{}` a second time, with the executor {other}", lock.name));
+    let second = again(kitchen, lockfile, lock, other);
+    // Some packages cannot be baked by every executor: then by the same one.
+    let (second, other) = match second {
+        Err(error) if other != usual => {
+            kitchen.context.say(&format!("{} {}: not compared with {other}: {error}", lock.name, lock.platform));
+            (again(kitchen, lockfile, lock, usual), usual)
+        }
+        second => (second, other),
+    };
     kitchen.context.progress.end("Baking again to compare");
-    let second = second?;
+    let second = second.context(|| format!("baking `{}` a second time, with the executor {other}", lock.name))?;
     if first.baked == second.baked {
         let executors = if usual == other { format!("{usual} twice") } else { format!("{usual} and {other}") };
         kitchen.context.say(&format!(

@@ -1,4 +1,4 @@
-//! `/dev`, `/tmp` and `/run` where nothing can be mounted: directories kept beside the tree, which take
+//! `/dev`, `/proc`, `/tmp` and `/run` where nothing can be mounted: directories kept beside the tree, which take
 //! the places of the tree's own while a program runs.
 
 use std::fs::{self, File};
@@ -16,7 +16,10 @@ use super::tree::{Tree, is_directory, remove, status};
 use crate::error::{Context, Result};
 
 /// What is swapped, and the mode of what takes its place.
-const SWAPPED: [(&str, u32); 3] = [("dev", 0o755), ("tmp", 0o1777), ("run", 0o755)];
+const SWAPPED: [(&str, u32); 4] = [("dev", 0o755), ("proc", 0o555), ("tmp", 0o1777), ("run", 0o755)];
+
+/// What scripts look for in `/proc` to decide what they write (postfix), as it is where it is mounted.
+const SETTINGS: [&str; 2] = ["proc/sys/net/ipv4", "proc/sys/net/ipv6"];
 
 /// The directories beside the tree: `own` while no program runs, `aside` for the tree's while one does.
 #[derive(Debug)]
@@ -36,6 +39,9 @@ impl Devices {
         make_directory(&aside, 0o755)?;
         for (name, mode) in SWAPPED {
             make_directory(&own.join(name), mode)?;
+        }
+        for path in SETTINGS {
+            fs::create_dir_all(own.join(path)).context(|| format!("making {path} of the sandbox"))?;
         }
         let directory = own.join("dev");
         device_directories(&directory)?;

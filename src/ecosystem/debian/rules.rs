@@ -53,6 +53,18 @@ pub const RULES: &[Rule] = &[
         why: "a database cluster has an identifier and times of its own; `pg_createcluster` makes one at first start",
     },
     Rule {
+        name: "directory-servers",
+        paths: &["etc/ldap/slapd.d", "var/lib/ldap/*"],
+        action: Action::Remove,
+        why: "a directory has identifiers, times and an administrator's password of its own; `dpkg-reconfigure slapd` makes one at first start",
+    },
+    Rule {
+        name: "mariadb-data",
+        paths: &["var/lib/mysql/*"],
+        action: Action::Remove,
+        why: "a database's files have identifiers, keys and times of their own; `mariadb-install-db` makes them at first start",
+    },
+    Rule {
         name: "machine-id",
         paths: &["etc/machine-id"],
         action: Action::Empty,
