@@ -56,7 +56,16 @@ fn what_it_holds_and_where() {
     context.write("kiln.toml", "[origins]\nvendor = \"https://a.example/\"\ndebian = \"https://b.example/\"\n");
     context.write("../home/.config/kiln/config.toml", "[origins]\ndebian = \"https://c.example/debian\"\n");
     context.write("envs/other.toml", "[debian]\nsuites = [{ name = \"x\", origin = \"unheard\" }]\n");
-    assert_snapshot!(context.kiln(&["store", "origins"]).shown, @"");
+    assert_snapshot!(context.kiln(&["store", "origins"]).shown, @"
+    exit 0
+    --- stdout
+    debian           https://c.example/debian  ([FOLDER]/home/.config/kiln/config.toml)
+    debian           http://127.0.0.1:1/archive/debian/20260921T141320Z  (KILN_ORIGIN_SNAPSHOT)
+    debian-security  http://127.0.0.1:1/archive/debian-security/20260921T141320Z  (KILN_ORIGIN_SNAPSHOT)
+    test             http://[SERVER]/test  (KILN_ORIGIN_TEST)
+    unheard          no address is known
+    vendor           https://a.example/  (kiln.toml)
+    ");
     std::fs::remove_file(context.workspace().join("envs/other.toml")).unwrap();
     context.ok(&["build"]);
     assert!(context.ok(&["store", "usage"]).stdout.contains("blobs"));
@@ -158,7 +167,7 @@ fn collection() {
     assert_snapshot!(context.kiln(&["gc"]).shown, @"
     exit 0
     --- stdout
-    Removed 11 files, 0 B
+    Removed 0 files, 0 B
     ");
     context.ok(&["build", "--offline", "--output", "oci:image"]);
     assert!(context.ok(&["gc", "--days", "0", "--dry-run"]).stdout.starts_with("Would remove "));

@@ -188,9 +188,24 @@ fn scripts_where_nothing_can_run_them() {
     let opened = Command::new("chmod").args(["-R", "a+rwX"]).arg(context.folder().join("open")).status().unwrap();
     assert!(opened.success());
     let run = context.run(&context.wrapped(&nobody, &["build"]).output().unwrap());
-    assert_snapshot!(run.shown, @"");
+    assert_snapshot!(run.shown, @"
+    exit 2
+    --- stderr
+    error: baking `api` for [PLATFORM]
+      caused by: configuring the base of `api` for [PLATFORM]
+      caused by: packages' scripts cannot be run in isolation here; tried user-namespace: /etc/subuid has no range of at least 65535 ids for user 65533; root-namespaces: only root can use it, and this is user 65533; chroot: only root can use it, and this is user 65533
+
+    hint: `usermod --add-subuids 100000-165535 --add-subgids 100000-165535 65533` as root (another range if that is taken)
+    ");
     context.set("KILN_EXECUTOR", "podman");
-    assert_snapshot!(context.kiln(&["build"]).shown, @"");
+    assert_snapshot!(context.kiln(&["build"]).shown, @"
+    exit 2
+    --- stderr
+    error: invalid value 'podman' for '--executor <EXECUTOR>'
+      [possible values: user-namespace, root-namespaces, chroot]
+
+    For more information, try '--help'.
+    ");
 }
 
 #[test]
