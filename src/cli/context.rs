@@ -154,6 +154,7 @@ pub fn program() -> PathBuf {
 }
 
 impl Environment {
+    #[expect(clippy::disallowed_methods, reason = "the one place where the environment is read")]
     fn read() -> Result<Self> {
         let proxy = |name: &str| variable(name).or_else(|| variable(&name.to_uppercase()));
         let all = proxy("all_proxy");
