@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::image::{self, ContainerConfig, ImageSpec, LayerInfo, write_image};
 use crate::layer::{Entry, Layer, Part, assemble};
 use crate::lock::LayerOutput;
+use crate::sandbox::Extraction;
 use crate::workspace::{Base, ImageSettings, Platform};
 
 /// Where an image carries the lock that it was made from.
@@ -144,10 +145,24 @@ fn configured(name: &str, stage: &StageResult) -> Planned {
     }
 }
 
+/// The file that carries the platform lock.
+fn lock_part(graph: &Graph<'_>, lock_bytes: &[u8]) -> Result<Part> {
+    let member = Member { mode: 0o644, mtime: 0, content: lock_bytes.to_vec() };
+    stages::part_of_files(graph, &Files::from([(LOCK_PATH.to_owned(), member)]))
+}
+
+/// What the last layer adds to a tree made of `below`.
+pub fn lock_extraction(graph: &Graph<'_>, below: &[Extraction]) -> Result<Extraction> {
+    let part = lock_part(graph, &graph.lock.to_bytes()?)?;
+    let known: BTreeSet<&str> =
+        below.iter().flat_map(|extraction| &extraction.directories).map(|entry| entry.path.as_str()).collect();
+    let directories = part.directories.iter().filter(|entry| !known.contains(entry.path.as_str())).cloned().collect();
+    Ok(Extraction { directories, parts: vec![part], ..Extraction::default() })
+}
+
 /// The platform lock, the only file of the last layer.
 fn lock_layer(graph: &Graph<'_>, lock_bytes: &[u8], folders: &Folders) -> Result<Planned> {
-    let files = Files::from([(LOCK_PATH.to_owned(), Member { mode: 0o644, mtime: 0, content: lock_bytes.to_vec() })]);
-    let part = stages::part_of_files(graph, &files)?;
+    let part = lock_part(graph, lock_bytes)?;
     let directories =
         part.directories.iter().map(|entry| folders.0.get(&entry.path).unwrap_or(entry).clone()).collect();
     Ok(Planned {

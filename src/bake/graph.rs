@@ -1,8 +1,11 @@
 //! One image being baked: who waits for whom.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
 use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use tempfile::TempDir;
 
 use super::bins::Bin;
 use super::stages::{self, StageResult};
@@ -10,11 +13,11 @@ use super::{Baked, Bakery, Progress, compose};
 use crate::ecosystem::debian::exclusions::Exclusions;
 use crate::ecosystem::debian::package::{self, Locked};
 use crate::ecosystem::debian::part::DebPart;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::layer::Part;
 use crate::lock::{Lockfile, PlatformLock, PlatformPackage};
 use crate::net::Download;
-use crate::sandbox::Extraction;
+use crate::sandbox::{Extraction, Session};
 use crate::workspace::Base;
 
 /// One image being baked.
@@ -25,6 +28,8 @@ pub struct Graph<'a> {
     pub exclusions: Exclusions,
     /// The packages in the order in which they are unpacked: the base first.
     pub order: Vec<&'a PlatformPackage>,
+    /// Sandboxes that are being cleared away while other work goes on.
+    ending: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// A package that has become a part.
@@ -40,7 +45,7 @@ impl<'a> Graph<'a> {
         let mut order: Vec<&PlatformPackage> = lock.packages.iter().collect();
         // base-files brings the folders and links that everything else stands in.
         order.sort_by_key(|package| (!package.base, package.name != "base-files", package.name.as_str()));
-        Ok(Self { bakery, lockfile, lock, exclusions, order })
+        Ok(Self { bakery, lockfile, lock, exclusions, order, ending: Mutex::default() })
     }
 
     /// Fetches what the store lacks. `done` is told each package's index as it is there.
@@ -73,8 +78,33 @@ impl<'a> Graph<'a> {
             let bytes = missing.iter().map(|package| package.size).sum();
             (self.bakery.progress)(Progress::Fetching { count: missing.len(), bytes });
         }
+        self.require_reachable(&downloads)?;
         let progress = |event| (self.bakery.progress)(Progress::Download(event));
         self.bakery.client.download_all(store, &downloads, &progress, done)
+    }
+
+    /// Offline, what the store lacks and no file of this machine has cannot be had.
+    fn require_reachable(&self, downloads: &[Download]) -> Result<()> {
+        if !self.bakery.client.is_offline() {
+            return Ok(());
+        }
+        let is_out_of_reach = |download: &&Download| {
+            !self.bakery.store.contains(&download.digest)
+                && download.candidates.iter().all(|request| request.address.file_path().is_none())
+        };
+        let lacking: Vec<&str> =
+            downloads.iter().filter(is_out_of_reach).map(|download| download.label.as_str()).collect();
+        if lacking.is_empty() {
+            return Ok(());
+        }
+        Err(Error::new(format!(
+            "kiln was told to work offline, and the store lacks {} of {} artifacts",
+            lacking.len(),
+            downloads.len()
+        ))
+        .kind(Kind::Network)
+        .detail(lacking.join("\n"))
+        .hint(format!("`kiln fetch {}` gets them where there is a network", self.lock.name)))
     }
 
     pub fn locked(package: &PlatformPackage) -> Locked<'_> {
@@ -113,12 +143,15 @@ impl<'a> Graph<'a> {
         let mut all = Vec::new();
         for (packages, stage) in [(below, base), (rest, last)] {
             if let Some(stage) = stage {
-                all.extend(stages::extractions(
+                let placed = stages::extractions(
+                    &all,
                     packages.iter().map(|ready| (ready.package.name.as_str(), &ready.deb.part)),
                     &stage,
-                ));
+                );
+                all.extend(placed);
             }
         }
+        all.push(compose::lock_extraction(self, &all)?);
         Ok(all)
     }
 
@@ -207,8 +240,26 @@ impl<'a> Graph<'a> {
         }
     }
 
+    /// Clears a sandbox away beside other work: removing a tree takes as long as a layer.
+    pub fn end(&self, session: Session, scratch: TempDir) {
+        let clear = move || {
+            // A tree that could not be removed is collected later; what was baked does not suffer from it.
+            let _ = session.finish();
+            drop(scratch);
+        };
+        self.ending.lock().unwrap_or_else(PoisonError::into_inner).push(std::thread::spawn(clear));
+    }
+
     /// The bin of a package.
     pub fn bin(ready: &Ready<'_>) -> Bin {
         Bin::of(ready.package.base, &ready.package.source, ready.deb.part.tar_size)
+    }
+}
+
+impl Drop for Graph<'_> {
+    fn drop(&mut self) {
+        for ending in self.ending.get_mut().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            let _ = ending.join();
+        }
     }
 }

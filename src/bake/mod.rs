@@ -6,6 +6,7 @@
 
 mod accounts;
 mod bins;
+mod compare;
 mod compose;
 mod graph;
 mod stages;
@@ -22,15 +23,19 @@ use crate::net::{Client, Event, Request};
 use crate::sandbox::{Executor, Extraction};
 use crate::store::Store;
 
+pub use compare::{Difference, compare};
 pub use compose::{LOCK_PATH, platform as oci_platform};
 pub use stages::StageResult;
+
+/// Where an artifact may be had, by its origin (`debian/trixie`), path and size.
+type Candidates<'a> = dyn Fn(&str, &str, u64) -> Result<Vec<Request>> + Sync + 'a;
 
 /// What baking needs besides the lock; none of it may show in the bytes.
 pub struct Bakery<'a> {
     pub store: &'a Store,
     pub client: &'a Client,
     /// Where an artifact may be had: by its origin (`debian/trixie`), path and size.
-    pub candidates: &'a (dyn Fn(&str, &str, u64) -> Result<Vec<Request>> + Sync),
+    pub candidates: &'a Candidates<'a>,
     /// Which executor runs scripts; decided when the first script has to run.
     pub executor: &'a (dyn Fn() -> Result<Executor> + Sync),
     /// The program that becomes the sandbox's worker.
@@ -112,7 +117,7 @@ pub fn stages(bakery: &Bakery<'_>, lockfile: &Lockfile, lock: &PlatformLock) -> 
     graph::Graph::new(bakery, lockfile, lock)?.stages()
 }
 
-/// What the image's tree is made of, in order, for a sandbox to put together.
+/// What the image's tree is made of, the lock it carries included, in order, for a sandbox to put together.
 pub fn tree(bakery: &Bakery<'_>, lockfile: &Lockfile, lock: &PlatformLock) -> Result<Vec<Extraction>> {
     graph::Graph::new(bakery, lockfile, lock)?.tree()
 }

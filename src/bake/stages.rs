@@ -140,7 +140,7 @@ fn configure(graph: &Graph<'_>, inputs: &Inputs<'_>, epoch: u64) -> Result<Confi
     let below = match inputs.below {
         None => Vec::new(),
         Some(below) => {
-            extractions(configured.iter().map(|package| (package.unpacked.name.as_str(), &package.part)), below)
+            extractions(&[], configured.iter().map(|package| (package.unpacked.name.as_str(), &package.part)), below)
         }
     };
     let files = if inputs.below.is_none() { exclusion_files(graph, epoch) } else { Files::new() };
@@ -166,15 +166,18 @@ fn configure(graph: &Graph<'_>, inputs: &Inputs<'_>, epoch: u64) -> Result<Confi
             epoch,
         },
     );
-    let finished = session.finish();
-    let configured = result?;
-    finished?;
-    Ok(configured)
+    graph.end(session, scratch);
+    result
 }
 
-/// Packages by name, and what configuring them changed, as a tree is made of them.
-pub fn extractions<'p>(packages: impl Iterator<Item = (&'p str, &'p Part)>, result: &StageResult) -> Vec<Extraction> {
-    let mut all = stage::placement(std::iter::empty(), packages.map(|(name, part)| (part, result.leave_out.get(name))));
+/// Packages by name, and what configuring them changed, as a tree is made of them on top of `below`.
+pub fn extractions<'p>(
+    below: &[Extraction],
+    packages: impl Iterator<Item = (&'p str, &'p Part)>,
+    result: &StageResult,
+) -> Vec<Extraction> {
+    let known = below.iter().flat_map(|extraction| &extraction.directories).map(|directory| directory.path.as_str());
+    let mut all = stage::placement(known, packages.map(|(name, part)| (part, result.leave_out.get(name))));
     all.push(Extraction {
         directories: result.part.directories.clone(),
         parts: vec![result.part.clone()],

@@ -29,10 +29,10 @@ pub struct Global {
     #[arg(long, value_name = "DIR", global = true, env = "KILN_STORE", hide_env = true)]
     pub store: Option<PathBuf>,
     /// Use nothing but what the store holds.
-    #[arg(long, global = true, env = "KILN_OFFLINE", hide_env = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", action = clap::ArgAction::Set, hide_default_value = true, hide_possible_values = true)]
+    #[arg(long, global = true, env = "KILN_OFFLINE", hide_env = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new(), hide_default_value = true, hide_possible_values = true)]
     pub offline: bool,
     /// How many things to do at once [default: the number of processors].
-    #[arg(long, value_name = "N", global = true, env = "KILN_JOBS", hide_env = true, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", global = true, env = "KILN_JOBS", hide_env = true, value_parser = clap::value_parser!(u16).range(1..=512))]
     pub jobs: Option<u16>,
     /// How to run scripts [default: the first that this machine allows].
     #[arg(long, value_name = "EXECUTOR", global = true, env = "KILN_EXECUTOR", hide_env = true, value_parser = ["user-namespace", "root-namespaces", "chroot"])]
@@ -47,10 +47,10 @@ pub struct Global {
     #[arg(long, value_name = "HOW", global = true, env = "KILN_PROGRESS", hide_env = true, default_value = "auto")]
     pub progress: ProgressMode,
     /// Print nothing but results and errors.
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    #[arg(short, long, global = true, env = "KILN_QUIET", hide_env = true, value_parser = clap::builder::FalseyValueParser::new(), conflicts_with = "verbose")]
     pub quiet: bool,
     /// Say more about what is done (`-v` before the command).
-    #[arg(long, global = true)]
+    #[arg(long, global = true, env = "KILN_VERBOSE", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub verbose: bool,
 }
 
@@ -190,8 +190,8 @@ pub struct Run {
     /// Share this machine's network.
     #[arg(long)]
     pub network: bool,
-    /// Show a file or folder of this machine inside: SOURCE:TARGET, with `:ro` to forbid writing.
-    #[arg(short = 'v', long = "volume", value_name = "SOURCE:TARGET[:ro]")]
+    /// Show a file or folder of this machine inside; `ro` forbids writing, `U` gives it to the user inside.
+    #[arg(short = 'v', long = "volume", value_name = "SOURCE:TARGET[:ro,U]")]
     pub volumes: Vec<String>,
     /// Set a variable inside.
     #[arg(short = 'e', long = "env", value_name = "NAME=VALUE")]

@@ -8,18 +8,18 @@ use serde::Serialize;
 use super::arguments::{Build, Format};
 use super::context::{Context, program};
 use super::export::Target;
-use super::lock::{read_lockfile, stale_error, write_lockfile};
-use super::output::bytes;
+use super::lock::{compare, stale_error, write_lockfile};
+use super::output::{bytes, count};
 use crate::bake::{self, Baked, Bakery, Progress};
 use crate::digest::Digest;
 use crate::ecosystem::debian::sources::Sources;
-use crate::error::{Error, Result};
-use crate::image::{Image, write_index};
-use crate::lock::{Lockfile, Output, PlatformLock, Scripts, reasons};
+use crate::error::{Context as _, Error, Result};
+use crate::image::Image;
+use crate::lock::{Lockfile, Output, PlatformLock, Scripts};
 use crate::net::{Client, Event};
 use crate::resolve::Locator;
 use crate::store::Store;
-use crate::workspace::{self, Platform, Workspace};
+use crate::workspace::{Platform, Workspace};
 
 /// What commands that read locks and bake have in common.
 #[derive(Debug)]
@@ -44,6 +44,19 @@ struct Row {
     size: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     layers: Option<usize>,
+}
+
+impl Row {
+    fn index(name: &str, digest: &Digest) -> Self {
+        Self {
+            environment: name.to_owned(),
+            platform: "index".to_owned(),
+            digest: digest.oci(),
+            state: None,
+            size: None,
+            layers: None,
+        }
+    }
 }
 
 impl<'a> Kitchen<'a> {
@@ -78,9 +91,7 @@ impl<'a> Kitchen<'a> {
 
 /// The lockfile of an environment; an error that says why if it is missing or stale.
 pub fn fitting_lockfile(workspace: &Workspace, name: &str) -> Result<Lockfile> {
-    let settings = workspace::load(workspace, name)?;
-    let lockfile = read_lockfile(workspace, name)?;
-    let reasons = reasons(lockfile.as_ref(), &settings);
+    let (_, lockfile, reasons) = compare(workspace, name)?;
     match lockfile {
         Some(lockfile) if reasons.is_empty() => Ok(lockfile),
         _ => Err(stale_error(&[(name, &reasons)])),
@@ -104,11 +115,12 @@ pub fn build(context: &Context, workspace: &Workspace, names: &[String], argumen
     }
     let kitchen = Kitchen::new(context, workspace)?;
     let mut rows = Vec::new();
+    let mut plans = Vec::new();
     for name in names {
         let mut lockfile = kitchen.lockfile(name)?;
         let platforms = platforms(context, name, &lockfile, &asked)?;
         if arguments.print {
-            print_plan(context, name, &lockfile, &platforms)?;
+            plans.extend(plan(name, &lockfile, &platforms)?);
             continue;
         }
         let mut baked = Vec::new();
@@ -118,36 +130,36 @@ pub fn build(context: &Context, workspace: &Workspace, names: &[String], argumen
                 super::check::run(&kitchen, &lockfile, &lock)?;
             }
             let started = Instant::now();
-            let (image, cached) = kitchen.with_bakery(&lockfile, |bakery| bake::bake(bakery, &lockfile, &lock))?;
+            let (image, cached) = kitchen
+                .with_bakery(&lockfile, |bakery| bake::bake(bakery, &lockfile, &lock))
+                .context(|| format!("baking `{name}` for {platform}"))?;
             if !cached {
-                context.progress.phase(
-                    &format!("Baked {name} for {platform}: {} layers, {}", image.layers.len(), bytes(image.size())),
-                    started,
-                );
+                let layers = count(image.layers.len(), "layer");
+                let size = bytes(image.size());
+                context.progress.phase(&format!("Baked {name} for {platform}: {layers}, {size}"), started);
             }
             pin(&kitchen, name, &mut lockfile, &lock, &image, arguments.locked)?;
             rows.push(row(context, name, platform.name(), &image, cached)?);
             baked.push((*platform, image));
         }
-        let index = index(&kitchen, &lockfile)?;
-        if let Some((index, _)) = &index {
+        let index = index(&kitchen, name, &lockfile)?;
+        if let Some(index) = &index {
             if context.format == Format::Text {
                 context.print(&format!("{name} index {}", index.oci()))?;
             }
-            rows.push(Row {
-                environment: name.clone(),
-                platform: "index".to_owned(),
-                digest: index.oci(),
-                state: None,
-                size: None,
-                layers: None,
-            });
+            rows.push(Row::index(name, index));
         }
-        for target in &targets {
-            super::export::write(&kitchen, name, &lockfile, &baked, index.as_ref(), target)?;
+        if !targets.is_empty() {
+            let index = index.map(|_| write_index(&kitchen, name, &lockfile)).transpose()?.flatten();
+            for target in &targets {
+                super::export::write(&kitchen, name, &lockfile, &baked, index.as_ref(), target)?;
+            }
         }
     }
-    if context.format == Format::Json && !arguments.print {
+    if arguments.print {
+        return print_plans(context, &plans);
+    }
+    if context.format == Format::Json {
         context.report("build", &rows, Vec::new)?;
     }
     Ok(0)
@@ -216,6 +228,7 @@ fn pin(
         platform: lock.platform,
         platform_lock: digest,
         image: image.image.manifest,
+        manifest_size: Some(image.image.manifest_size),
         layers: image.layers.clone(),
     };
     if let Some(pinned) = lockfile.output(lock.platform, &digest) {
@@ -237,6 +250,13 @@ fn pin(
     observe(lockfile, lock, &image.scripts);
     lockfile.normalize();
     write_lockfile(kitchen.workspace, name, lockfile)
+        .context(|| {
+            let digest = image.image.manifest.oci();
+            format!("`{name}` is baked for {} as {digest}, and cannot be pinned", lock.platform)
+        })
+        .map_err(|error| {
+            error.hint("on a checkout that cannot be written to, build what is pinned already, with `--locked`")
+        })
 }
 
 /// Notes what was seen of each package's scripts.
@@ -256,36 +276,69 @@ fn observe(lockfile: &mut Lockfile, lock: &PlatformLock, scripts: &[Option<Diges
     }
 }
 
-/// The digest of the index of all platforms, when there are several and all are pinned.
-fn index(kitchen: &Kitchen<'_>, lockfile: &Lockfile) -> Result<Option<(Digest, Vec<(crate::image::Platform, Image)>)>> {
+/// The digest of the index of all platforms, when there are several and all are pinned: whichever of them
+/// this machine bakes.
+fn index(kitchen: &Kitchen<'_>, name: &str, lockfile: &Lockfile) -> Result<Option<Digest>> {
     let platforms = &lockfile.environment.platforms;
-    let pinned: Vec<&Output> = lockfile.outputs.iter().filter(|output| platforms.contains(&output.platform)).collect();
-    if platforms.len() < 2 || pinned.len() < platforms.len() {
+    let mut manifests = Vec::new();
+    for output in valid_outputs(name, lockfile)? {
+        let known = || bake::cached(&kitchen.store, &output.platform_lock).map(|baked| baked.image.manifest_size);
+        let Some(size) = output.manifest_size.or_else(known) else { return Ok(None) };
+        manifests.push((bake::oci_platform(output.platform), output.image, size));
+    }
+    if platforms.len() < 2 || manifests.len() < platforms.len() {
         return Ok(None);
     }
-    let mut images = Vec::new();
-    for output in pinned {
-        // The manifest of another machine's platform may be known by its digest alone.
-        let Some(image) = bake::cached(&kitchen.store, &output.platform_lock) else { return Ok(None) };
-        images.push((bake::oci_platform(output.platform), image.image));
-    }
-    let index = write_index(&kitchen.store, &images)?;
-    Ok(Some((index, images)))
+    crate::image::index_digest(&manifests).map(Some)
 }
 
-fn print_plan(context: &Context, name: &str, lockfile: &Lockfile, platforms: &[Platform]) -> Result<()> {
-    for platform in platforms {
-        let lock = PlatformLock::of(name, lockfile, *platform);
-        let plan = serde_json::json!({
-            "schema": { "name": "kiln/plan", "version": 1 },
-            "environment": name,
-            "platform": platform,
-            "platform-lock": lock.digest()?,
-            "lock": lock,
-        });
-        context.print(&serde_json::to_string_pretty(&plan)?)?;
+/// The outputs that were made from what the lock says now.
+fn valid_outputs<'l>(name: &str, lockfile: &'l Lockfile) -> Result<Vec<&'l Output>> {
+    let mut valid = Vec::new();
+    for platform in &lockfile.environment.platforms {
+        valid.extend(lockfile.output(*platform, &PlatformLock::of(name, lockfile, *platform).digest()?));
     }
-    Ok(())
+    Ok(valid)
+}
+
+/// The same index in the store, with its images, if the store has them all.
+fn write_index(kitchen: &Kitchen<'_>, name: &str, lockfile: &Lockfile) -> Result<Option<super::export::Index>> {
+    let cached = |output: &Output| {
+        let baked = bake::cached(&kitchen.store, &output.platform_lock)?;
+        Some((bake::oci_platform(output.platform), baked.image))
+    };
+    let outputs = valid_outputs(name, lockfile)?;
+    let Some(images) = outputs.into_iter().map(cached).collect::<Option<Vec<(crate::image::Platform, Image)>>>() else {
+        return Ok(None);
+    };
+    Ok(Some((crate::image::write_index(&kitchen.store, &images)?, images)))
+}
+
+/// What baking a platform would be made from.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Plan {
+    environment: String,
+    platform: Platform,
+    platform_lock: Digest,
+    lock: PlatformLock,
+}
+
+fn plan(name: &str, lockfile: &Lockfile, platforms: &[Platform]) -> Result<Vec<Plan>> {
+    platforms
+        .iter()
+        .map(|platform| {
+            let lock = PlatformLock::of(name, lockfile, *platform);
+            Ok(Plan { environment: name.to_owned(), platform: *platform, platform_lock: lock.digest()?, lock })
+        })
+        .collect()
+}
+
+/// Plans are for programs to read, whatever the format.
+fn print_plans(context: &Context, plans: &[Plan]) -> Result<u8> {
+    let document = serde_json::json!({ "schema": { "name": "kiln/plan", "version": 1 }, "plan": plans });
+    context.print(&serde_json::to_string_pretty(&document)?)?;
+    Ok(0)
 }
 
 fn show(context: &Context, progress: Progress) {

@@ -1,121 +1,132 @@
 //! `kiln build --check`: baking twice under different conditions, and naming every path that differs.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use super::build::Kitchen;
 use super::context::program;
-use crate::bake::{self, Bakery, StageResult};
+use crate::bake::{self, Baked, Bakery, Difference, StageResult};
 use crate::error::{Context as _, Error, Result};
-use crate::layer::Entry;
 use crate::lock::{Lockfile, PlatformLock};
 use crate::sandbox::Executor;
 use crate::store::Store;
 
-/// Bakes once in the store and once beside it: another place, nothing cached but the artifacts, another
-/// executor where this machine has one, later by the clock.
+/// How many differing paths are shown.
+const SHOWN: usize = 50;
+
+/// What a bake gave.
+struct Outcome {
+    baked: Baked,
+    stages: Vec<StageResult>,
+}
+
+/// Bakes once in the store and once beside it: at another place, with nothing but the artifacts, by
+/// another executor where this machine has one, with another number of jobs, under another umask, and
+/// later by the clock.
 pub fn run(kitchen: &Kitchen<'_>, lockfile: &Lockfile, lock: &PlatformLock) -> Result<()> {
-    kitchen.context.progress.start("Checking", None, false);
-    let result = twice(kitchen, lockfile, lock);
-    kitchen.context.progress.end("Checking");
-    let (first, second) = result?;
-    let mut differences = Vec::new();
-    for (one, other) in first.iter().zip(&second) {
-        differences.extend(compare(one, other));
-    }
-    if differences.is_empty() {
-        kitchen.context.say(&format!("{} {}: two bakes under different conditions agree", lock.name, lock.platform));
+    let usual = kitchen.context.executor(&kitchen.store)?;
+    let other = another_executor(kitchen, usual)?;
+    let first = kitchen.with_bakery(lockfile, |bakery| {
+        // The artifacts must be there even where everything made from them is known already.
+        bake::fetch(bakery, lockfile, lock)?;
+        outcome(&Bakery { executor: &|| Ok(usual), program: program(), ..*bakery }, lockfile, lock)
+    })?;
+    kitchen.context.progress.start("Baking again to compare", None, false);
+    let second = again(kitchen, lockfile, lock, other)
+        .context(|| format!("baking `{}` a second time, with the executor {other}", lock.name));
+    kitchen.context.progress.end("Baking again to compare");
+    let second = second?;
+    if first.baked == second.baked {
+        let executors = if usual == other { format!("{usual} twice") } else { format!("{usual} and {other}") };
+        kitchen.context.say(&format!(
+            "{} {}: two bakes under different conditions agree (executors: {executors})",
+            lock.name, lock.platform
+        ));
         return Ok(());
     }
+    Err(not_reproducible(lock, &first, &second))
+}
+
+fn not_reproducible(lock: &PlatformLock, first: &Outcome, second: &Outcome) -> Error {
+    let differences: Vec<Difference> =
+        first.stages.iter().zip(&second.stages).flat_map(|(one, other)| bake::compare(one, other)).collect();
     let count = differences.len();
-    differences.truncate(50);
-    Err(Error::no(format!(
-        "`{}` for {} is not reproducible: {count} paths differ between two bakes",
-        lock.name, lock.platform
-    ))
-    .detail(differences.join("\n"))
-    .hint("the script named beside each path wrote it; `kiln rules` lists what is taken care of already"))
-}
-
-fn twice(
-    kitchen: &Kitchen<'_>,
-    lockfile: &Lockfile,
-    lock: &PlatformLock,
-) -> Result<(Vec<StageResult>, Vec<StageResult>)> {
-    let first = kitchen.with_bakery(lockfile, |bakery| bake::stages(bakery, lockfile, lock))?;
-    let scratch = kitchen.store.scratch()?;
-    let other = Store::open(&scratch.path().join("another/place"))?;
-    for package in &lock.packages {
-        let target = other.blob_path(&package.sha256);
-        fs::create_dir_all(target.parent().unwrap_or(Path::new("/")))?;
-        fs::hard_link(kitchen.store.blob_path(&package.sha256), &target)
-            .context(|| format!("linking {}", target.display()))?;
+    let mut lines: Vec<String> = differences.iter().take(SHOWN).map(Difference::to_string).collect();
+    if count > SHOWN {
+        lines.push(format!("and {} more", count - SHOWN));
     }
-    let executor = || another_executor(kitchen.context.executor(&kitchen.store)?);
-    let second = kitchen.with_bakery(lockfile, |bakery| {
-        let bakery = Bakery {
-            store: &other,
-            client: bakery.client,
-            candidates: bakery.candidates,
-            executor: &executor,
-            program: program(),
-            progress: &|_| {},
-        };
-        bake::stages(&bakery, lockfile, lock)
-    })?;
-    Ok((first, second))
-}
-
-/// The chroot in place of namespaces, where both are possible.
-fn another_executor(usual: Executor) -> Result<Executor> {
-    if usual == Executor::RootNamespaces { Executor::from_name("chroot").or(Ok(usual)) } else { Ok(usual) }
-}
-
-/// The paths that differ between two runs of a stage, with what differs and who wrote them.
-pub fn compare(one: &StageResult, other: &StageResult) -> Vec<String> {
-    let entries = |stage: &StageResult| -> BTreeMap<String, Entry> {
-        stage
-            .part
-            .directories
-            .iter()
-            .chain(&stage.part.entries)
-            .map(|entry| (entry.path.clone(), entry.clone()))
-            .collect()
-    };
-    let (a, b) = (entries(one), entries(other));
-    let mut lines = Vec::new();
-    let paths: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
-    for path in paths {
-        let what = match (a.get(path), b.get(path)) {
-            (Some(a), Some(b)) if a == b => continue,
-            (Some(a), Some(b)) => difference(a, b),
-            (Some(_), None) => "only in the first".to_owned(),
-            (None, _) => "only in the second".to_owned(),
-        };
-        let writer = one.writers.get(path).or_else(|| other.writers.get(path)).map_or("unknown", String::as_str);
-        lines.push(format!("/{path}: {what} (written by {writer})"));
+    let message = format!("`{}` for {} is not reproducible", lock.name, lock.platform);
+    if lines.is_empty() {
+        // Nothing but kiln itself is left to blame.
+        lines = layers_that_differ(&first.baked, &second.baked);
+        return Error::no(format!("{message}: the scripts left the same, and yet the images differ"))
+            .detail(lines.join("\n"))
+            .hint("this is a mistake in kiln: please report it with the lockfile");
     }
+    let paths = if count == 1 { "1 path differs" } else { &format!("{count} paths differ") };
+    Error::no(format!("{message}: {paths} between two bakes"))
+        .detail(lines.join("\n"))
+        .hint("the script named beside each path wrote it last; `kiln rules` lists what is mended already")
+}
+
+fn layers_that_differ(first: &Baked, second: &Baked) -> Vec<String> {
+    let pairs = first.layers.iter().zip(&second.layers);
+    let mut lines: Vec<String> = pairs
+        .filter(|(one, other)| one != other)
+        .map(|(one, other)| format!("layer `{}`: {} and {}", one.name, one.digest.oci(), other.digest.oci()))
+        .collect();
+    lines.push(format!("manifest: {} and {}", first.image.manifest.oci(), second.image.manifest.oci()));
     lines
 }
 
-fn difference(a: &Entry, b: &Entry) -> String {
-    let mut what = Vec::new();
-    if a.kind != b.kind {
-        what.push("content".to_owned());
+fn outcome(bakery: &Bakery<'_>, lockfile: &Lockfile, lock: &PlatformLock) -> Result<Outcome> {
+    let (baked, _) = bake::bake(bakery, lockfile, lock)?;
+    Ok(Outcome { baked, stages: bake::stages(bakery, lockfile, lock)? })
+}
+
+/// The second bake.
+fn again(kitchen: &Kitchen<'_>, lockfile: &Lockfile, lock: &PlatformLock, executor: Executor) -> Result<Outcome> {
+    let scratch = kitchen.store.scratch()?;
+    let store = Store::open(&scratch.path().join("another/place"))?;
+    for package in &lock.packages {
+        let target = store.blob_path(&package.sha256);
+        fs::create_dir_all(target.parent().unwrap_or(Path::new("/")))?;
+        let source = kitchen.store.blob_path(&package.sha256);
+        // File systems without hard links, and files of another user, are copied.
+        fs::hard_link(&source, &target)
+            .or_else(|_| fs::copy(&source, &target).map(drop))
+            .context(|| format!("copying {} to {}", source.display(), target.display()))?;
     }
-    for (name, a, b) in [
-        ("mode", u64::from(a.mode), u64::from(b.mode)),
-        ("owner", u64::from(a.uid), u64::from(b.uid)),
-        ("group", u64::from(a.gid), u64::from(b.gid)),
-        ("time", a.mtime, b.mtime),
-    ] {
-        if a != b {
-            what.push(if name == "mode" { format!("mode {a:o} and {b:o}") } else { format!("{name} {a} and {b}") });
-        }
+    // What a script writes down of the time in seconds is to differ.
+    std::thread::sleep(Duration::from_millis(1100));
+    // One of them waits for the others: baking is started from a thread that does no work itself.
+    let jobs = if rayon::current_num_threads() == 2 { 4 } else { 3 };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(jobs).build().context(|| "starting threads")?;
+    let umask = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    let result = kitchen.with_bakery(lockfile, |bakery| {
+        let bakery = Bakery {
+            store: &store,
+            client: bakery.client,
+            candidates: bakery.candidates,
+            executor: &|| Ok(executor),
+            program: program(),
+            progress: &|_| {},
+        };
+        pool.install(|| outcome(&bakery, lockfile, lock))
+    });
+    rustix::process::umask(umask);
+    result
+}
+
+/// The first executor that works here and is not the usual one; the usual one if there is no other, or if
+/// it was asked for by name.
+fn another_executor(kitchen: &Kitchen<'_>, usual: Executor) -> Result<Executor> {
+    if kitchen.context.executor.is_some() {
+        return Ok(usual);
     }
-    if a.xattrs != b.xattrs {
-        what.push("extended attributes".to_owned());
-    }
-    what.join(", ")
+    let scratch = kitchen.store.scratch()?;
+    let options = kitchen.context.sandbox(&kitchen.store);
+    let mut others = Executor::ALL.into_iter().filter(|other| *other != usual);
+    Ok(others.find(|other| other.probe(scratch.path(), &options).is_ok()).unwrap_or(usual))
 }

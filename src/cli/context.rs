@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::arguments::{Format, Global};
 use super::progress::Progress;
@@ -14,7 +14,7 @@ use crate::error::{Context as _, Error, Result};
 use crate::net::{self, Client};
 use crate::sandbox::{Executor, Options};
 use crate::store::Store;
-use crate::workspace::Workspace;
+use crate::workspace::{self, Workspace};
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -39,11 +39,17 @@ struct Environment {
     /// `KILN_ORIGIN_<NAME>`: name in lower case with `-`, to the variable's name and its value.
     origins: BTreeMap<String, (String, String)>,
     apt: PathBuf,
+    /// The user's configuration: `kiln/config.toml` below `$XDG_CONFIG_HOME`.
+    configuration: Option<PathBuf>,
+    /// `KILN_HTTP_TIMEOUT`: seconds without a byte in which an answer counts as stalled.
+    timeout: Option<u64>,
+    /// `KILN_HTTP_RETRIES`: further attempts at an address that gives no answer.
+    retries: Option<u64>,
 }
 
 impl Context {
     pub fn new(global: &Global) -> Result<Self> {
-        let environment = Environment::read();
+        let environment = Environment::read()?;
         let directory = match &global.directory {
             Some(directory) => directory.canonicalize().context(|| format!("changing to {}", directory.display()))?,
             None => env::current_dir().context(|| "finding the current folder")?,
@@ -91,11 +97,21 @@ impl Context {
                     .insert(name.clone(), Configured { addresses: addresses.clone(), learnt: "kiln.toml".to_owned() });
             }
         }
-        // The machine knows better than what is shared: its variables go before the workspace's file.
+        // The machine knows better than what is shared: its file and its variables go before the workspace's.
+        if let Some(path) = &self.environment.configuration {
+            for (name, addresses) in workspace::user_origins(path)? {
+                configured.insert(name, Configured { addresses, learnt: path.display().to_string() });
+            }
+        }
         for (name, (variable, address)) in &self.environment.origins {
             configured.insert(name.clone(), Configured { addresses: vec![address.clone()], learnt: variable.clone() });
         }
         Ok(Sources::new(configured, Some(&self.environment.apt)))
+    }
+
+    /// The origins that variables give an address to.
+    pub fn origins(&self) -> impl Iterator<Item = &str> {
+        self.environment.origins.keys().map(String::as_str)
     }
 
     pub fn client(&self, sources: &Sources) -> Result<Client> {
@@ -107,6 +123,13 @@ impl Context {
             no_proxy: no,
             ..net::Settings::default()
         };
+        if let Some(seconds) = self.environment.timeout {
+            settings.stall_timeout = Duration::from_secs(seconds);
+            settings.connect_timeout = settings.connect_timeout.min(settings.stall_timeout);
+        }
+        if let Some(retries) = self.environment.retries {
+            settings.tries = u32::try_from(retries)?.saturating_add(1);
+        }
         sources.apt().proxies.apply_to(&mut settings);
         Client::new(&settings)
     }
@@ -132,7 +155,7 @@ pub fn program() -> PathBuf {
 
 impl Environment {
     #[expect(clippy::disallowed_methods, reason = "the one place where the environment is read")]
-    fn read() -> Self {
+    fn read() -> Result<Self> {
         let proxy = |name: &str| variable(name).or_else(|| variable(&name.to_uppercase()));
         let all = proxy("all_proxy");
         let mut origins = BTreeMap::new();
@@ -144,11 +167,18 @@ impl Environment {
                 origins.insert(origin.to_lowercase().replace('_', "-"), (name.to_owned(), value.to_owned()));
             }
         }
-        Self {
+        Ok(Self {
+            timeout: number("KILN_HTTP_TIMEOUT", 1)?,
+            retries: number("KILN_HTTP_RETRIES", 0)?,
             proxies: [proxy("http_proxy").or(all.clone()), proxy("https_proxy").or(all), proxy("no_proxy")],
             origins,
+            configuration: variable("XDG_CONFIG_HOME")
+                .filter(|path| Path::new(path).is_absolute())
+                .map(PathBuf::from)
+                .or_else(|| variable("HOME").map(|home| Path::new(&home).join(".config")))
+                .map(|folder| folder.join("kiln/config.toml")),
             apt: variable("KILN_APT_DIRECTORY").map_or_else(|| PathBuf::from("/etc/apt"), PathBuf::from),
-        }
+        })
     }
 }
 
@@ -169,11 +199,28 @@ fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
 }
 
+/// A variable that is a whole number, if it is set.
+fn number(name: &str, least: u64) -> Result<Option<u64>> {
+    variable(name)
+        .map(|text| {
+            let number = text.parse().ok().filter(|number| (least..=86_400).contains(number));
+            number.ok_or_else(|| {
+                Error::new(format!("{name} is `{text}`, a whole number from {least} to 86400 was expected"))
+            })
+        })
+        .transpose()
+}
+
 fn flag(name: &str) -> bool {
     variable(name).is_some_and(|value| value != "0" && value != "false")
 }
 
+/// Seconds since 1970. KILN_NOW says otherwise, for tests alone: their archives expire and are signed at
+/// fixed times. It decides what of an archive has expired, and nothing that is hashed.
 #[expect(clippy::disallowed_methods, reason = "the one place where the clock is read")]
 fn now() -> u64 {
+    if let Some(now) = variable("KILN_NOW").and_then(|now| now.parse().ok()) {
+        return now;
+    }
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
 }

@@ -80,7 +80,7 @@ pub fn write(
     match target.kind {
         Kind::Oci => layout::write(store, &root, &target.path),
         Kind::OciArchive => archive::write_oci(store, &root, &target.path),
-        Kind::DockerArchive => archive::write_docker(store, &format!("{name}:latest"), &one()?.1.image, &target.path),
+        Kind::DockerArchive => archive::write_docker(store, name, &one()?.1.image, &target.path),
         Kind::Tar => archive::write_root(store, &one()?.1.image.layers, &target.path),
         Kind::Rootfs => {
             let (platform, _) = one()?;
@@ -107,7 +107,6 @@ fn rootfs(kitchen: &Kitchen<'_>, lock: &PlatformLock, lockfile: &Lockfile, path:
         &kitchen.context.sandbox(&kitchen.store),
     )?;
     session.extract(&tree)?;
-    session.write(bake::LOCK_PATH, &lock.to_bytes()?, 0o644)?;
     session.keep()?;
     Ok(std::fs::rename(scratch.path().join("root"), path)?)
 }

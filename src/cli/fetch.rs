@@ -7,8 +7,9 @@ use serde::Serialize;
 use super::arguments::Fetch;
 use super::build::Kitchen;
 use super::context::Context;
+use super::output::count;
 use crate::bake;
-use crate::error::Result;
+use crate::error::{Context as _, Result};
 use crate::lock::PlatformLock;
 
 #[derive(Serialize)]
@@ -28,7 +29,9 @@ pub fn run(context: &Context, arguments: &Fetch) -> Result<u8> {
         let lockfile = kitchen.lockfile(&name)?;
         for platform in &lockfile.environment.platforms {
             let lock = PlatformLock::of(&name, &lockfile, *platform);
-            let fetched = kitchen.with_bakery(&lockfile, |bakery| bake::fetch(bakery, &lockfile, &lock))?;
+            let fetched = kitchen
+                .with_bakery(&lockfile, |bakery| bake::fetch(bakery, &lockfile, &lock))
+                .context(|| format!("fetching `{name}` for {platform}"))?;
             rows.push(Fetched {
                 environment: name.clone(),
                 platform: platform.to_string(),
@@ -38,7 +41,7 @@ pub fn run(context: &Context, arguments: &Fetch) -> Result<u8> {
         }
     }
     let fetched: usize = rows.iter().map(|row| row.fetched).sum();
-    context.progress.phase(&format!("Fetched {fetched} artifacts"), started);
+    context.progress.phase(&format!("Fetched {}", count(fetched, "artifact")), started);
     context.report("fetch", &rows, || {
         rows.iter()
             .map(|row| {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::arguments::Gc;
 use super::context::Context;
-use super::output::bytes;
+use super::output::{bytes, count};
 use crate::error::Result;
 use crate::store::Store;
 
@@ -13,7 +13,7 @@ pub fn run(context: &Context, arguments: &Gc) -> Result<u8> {
     let collected = Store::collect(&context.store_path, age, arguments.dry_run)?;
     context.report("gc", &collected, || {
         let verb = if arguments.dry_run { "Would remove" } else { "Removed" };
-        vec![format!("{verb} {} files, {}", collected.files, bytes(collected.bytes))]
+        vec![format!("{verb} {}, {}", count(collected.files as usize, "file"), bytes(collected.bytes))]
     })?;
     Ok(0)
 }

@@ -8,9 +8,10 @@ use serde::Serialize;
 
 use super::arguments::Lock;
 use super::context::Context;
+use super::output::count;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::lock::{Change, Lockfile, Reason, changes, reasons};
-use crate::resolve::{Moving, Resolver};
+use crate::resolve::{Moving, Resolver, changed_local_packages};
 use crate::workspace::{self, Settings, Workspace};
 
 /// What happened to one lockfile.
@@ -45,9 +46,7 @@ pub fn relock(
     let mut outcomes = Vec::new();
     let mut resolver: Option<Resolver> = None;
     for name in names {
-        let settings = workspace::load(workspace, name)?;
-        let old = read_lockfile(workspace, name)?;
-        let reasons = reasons(old.as_ref(), &settings);
+        let (settings, old, reasons) = compare(workspace, name)?;
         let new = if *moving == Moving::Nothing && !reasons.iter().any(Reason::needs_resolution) {
             old.clone().map(|old| with_settings(name, old, &settings))
         } else {
@@ -67,11 +66,11 @@ pub fn relock(
             }
         };
         let moved = changes(old.as_ref(), &new);
-        let changed = old.as_ref() != Some(&new);
+        let changed = old.as_ref() != Some(&new) || reasons.contains(&Reason::Conflicted);
         if changed && !dry_run {
             write_lockfile(workspace, name, &new)?;
         }
-        tell(context, name, &moved, changed, dry_run, old.is_none());
+        tell(context, name, &moved, changed, dry_run, &reasons);
         outcomes.push(Outcome {
             environment: name.clone(),
             changed,
@@ -81,7 +80,9 @@ pub fn relock(
         });
     }
     let packages: usize = outcomes.iter().map(|outcome| outcome.packages).sum();
-    context.progress.phase(&format!("Locked {packages} packages in {} environments", outcomes.len()), started);
+    let verb = if dry_run { "Resolved" } else { "Locked" };
+    let (packages, environments) = (count(packages, "package"), count(outcomes.len(), "environment"));
+    context.progress.phase(&format!("{verb} {packages} in {environments}"), started);
     if context.format == super::arguments::Format::Json {
         context.report("lock", &outcomes, Vec::new)?;
     }
@@ -91,13 +92,14 @@ pub fn relock(
 fn new_resolver(context: &Context, workspace: &Workspace) -> Result<Resolver> {
     let sources = context.sources(Some(workspace))?;
     let client = context.client(&sources)?;
-    Ok(Resolver { root: workspace.root.clone(), store: context.store()?, client, sources, now: context.now })
+    Ok(Resolver::new(workspace.root.clone(), context.store()?, client, sources, context.now))
 }
 
-fn tell(context: &Context, name: &str, moved: &[Change], changed: bool, dry_run: bool, new: bool) {
+fn tell(context: &Context, name: &str, moved: &[Change], changed: bool, dry_run: bool, reasons: &[Reason]) {
     // A new lock's list of packages is the lock itself.
-    if new && !context.verbose {
-        context.say(&format!("{name}: {} packages{}", moved.len(), if dry_run { " (not written)" } else { "" }));
+    if reasons == [Reason::Missing] && !context.verbose {
+        let written = if dry_run { ", not written, as `--dry-run` asks" } else { "" };
+        context.say(&format!("{name}: {}{written}", count(moved.len(), "package")));
         return;
     }
     for change in moved {
@@ -105,6 +107,9 @@ fn tell(context: &Context, name: &str, moved: &[Change], changed: bool, dry_run:
     }
     match (changed, moved.is_empty()) {
         (false, _) => context.say(&format!("{name}: up to date")),
+        (true, true) if reasons == [Reason::Conflicted] => {
+            context.say(&format!("{name}: both sides' pins kept, no package moved"));
+        }
         (true, true) => context.say(&format!("{name}: settings updated, no package moved")),
         (true, false) => {}
     }
@@ -116,10 +121,8 @@ fn tell(context: &Context, name: &str, moved: &[Change], changed: bool, dry_run:
 fn check(context: &Context, workspace: &Workspace, names: &[String]) -> Result<u8> {
     let mut outcomes = Vec::new();
     for name in names {
-        let settings = workspace::load(workspace, name)?;
-        let old = read_lockfile(workspace, name)?;
+        let (_, old, reasons) = compare(workspace, name)?;
         let packages = old.as_ref().map_or(0, |old| old.packages.len());
-        let reasons = reasons(old.as_ref(), &settings);
         outcomes.push(Outcome {
             environment: name.clone(),
             changed: !reasons.is_empty(),
@@ -149,6 +152,9 @@ pub fn stale_error(stale: &[(&str, &[Reason])]) -> Error {
     for (name, reasons) in stale {
         lines.extend(reasons.iter().map(|reason| format!("{name}: {reason}")));
     }
+    if let [(name, [Reason::Missing])] = stale {
+        return Error::no(format!("`{name}` is not locked")).hint(format!("run `kiln lock {name}`"));
+    }
     let what = if let [name] = names.as_slice() {
         format!("the lock of `{name}` is stale")
     } else {
@@ -168,6 +174,26 @@ fn with_settings(name: &str, mut lockfile: Lockfile, settings: &Settings) -> Loc
     lockfile.normalize();
     lockfile.drop_void_outputs(name);
     lockfile
+}
+
+/// The settings of an environment, its lock as far as there is one, and why the one does not fit the other.
+pub fn compare(workspace: &Workspace, name: &str) -> Result<(Settings, Option<Lockfile>, Vec<Reason>)> {
+    let settings = workspace::load(workspace, name)?;
+    let path = workspace.lockfile_path(name);
+    let conflicted = match fs::read_to_string(&path) {
+        Ok(text) => Lockfile::parse_conflicted(&text).context(|| format!("reading the lockfile {}", path.display()))?,
+        Err(_) => None,
+    };
+    if conflicted.is_some() {
+        return Ok((settings, conflicted, vec![Reason::Conflicted]));
+    }
+    let lockfile = read_lockfile(workspace, name)?;
+    let mut reasons = reasons(lockfile.as_ref(), &settings);
+    if let Some(lockfile) = &lockfile {
+        let changed = changed_local_packages(&workspace.root, lockfile);
+        reasons.extend(changed.into_iter().map(|path| Reason::LocalChanged { path }));
+    }
+    Ok((settings, lockfile, reasons))
 }
 
 /// The lockfile of an environment, if there is one.
@@ -191,7 +217,9 @@ pub fn write_lockfile(workspace: &Workspace, name: &str, lockfile: &Lockfile) ->
     let folder = path.parent().expect("a lockfile is in a folder");
     let write = || -> Result<()> {
         fs::create_dir_all(folder)?;
-        let mut file = tempfile::Builder::new().prefix(".kiln-").permissions(permissions()).tempfile_in(folder)?;
+        let file = tempfile::Builder::new().prefix(".kiln-").permissions(permissions()).tempfile_in(folder);
+        // Its own words name the temporary file, which nobody knows.
+        let mut file = file.map_err(|error| Error::new(error.kind().to_string()))?;
         file.write_all(text.as_bytes())?;
         file.as_file().sync_all()?;
         file.persist(&path)?;

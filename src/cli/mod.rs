@@ -11,6 +11,7 @@ mod export;
 mod fetch;
 mod gc;
 mod init;
+mod interrupt;
 mod list;
 mod lock;
 mod output;
@@ -21,6 +22,7 @@ mod store;
 mod update;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
 
@@ -40,12 +42,14 @@ pub fn main() -> ExitCode {
         }
     };
     arguments.global.verbose |= arguments.short_verbose;
-    let context = Context::new(&arguments.global);
-    let result = context.and_then(|context| {
+    let result = Context::new(&arguments.global).and_then(|context| {
+        let context = Arc::new(context);
+        interrupt::install(&context)?;
         let code = run(&context, &arguments.command);
         context.progress.finish();
         code
     });
+    interrupt::wait_if_ending();
     match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => {

@@ -1,22 +1,27 @@
 //! `kiln store`: what the store holds, and where artifacts come from.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use super::arguments::{StoreArguments, StoreCommand};
 use super::context::Context;
-use super::output::bytes;
-use crate::error::{Error, Kind, Result};
+use super::output::{bytes, count};
+use crate::error::{Error, Result};
+use crate::workspace::{self, Workspace};
 
 #[derive(Serialize)]
 struct Origin {
     origin: String,
-    address: String,
-    learnt: String,
+    /// None if no address is known.
+    address: Option<String>,
+    learnt: Option<String>,
 }
 
 #[derive(Serialize)]
 struct Verified {
-    blobs: usize,
+    /// How many are good.
+    files: usize,
     corrupt: Vec<String>,
 }
 
@@ -30,7 +35,7 @@ pub fn run(context: &Context, arguments: &StoreArguments) -> Result<u8> {
             context.report("usage", &usage, || {
                 usage
                     .iter()
-                    .map(|row| format!("{:<10} {:>8} files {:>12}", row.kind, row.files, bytes(row.bytes)))
+                    .map(|row| format!("{:<14} {:>8} files {:>12}", row.kind, row.files, bytes(row.bytes)))
                     .collect()
             })?;
         }
@@ -44,23 +49,46 @@ fn origins(context: &Context) -> Result<()> {
     let workspace = context.workspace().ok();
     let sources = context.sources(workspace.as_ref())?;
     let client = context.client(&sources)?;
-    let mut names = vec!["debian".to_owned(), "debian-security".to_owned()];
-    names.extend(workspace.iter().flat_map(|workspace| workspace.origins.keys().cloned()));
-    names.sort();
-    names.dedup();
     let mut rows = Vec::new();
-    for origin in names {
+    for origin in names(context, workspace.as_ref()) {
         let mut places = sources.places(&origin, &client)?;
         places.extend(sources.snapshot(&origin, context.now)?);
+        if places.is_empty() {
+            rows.push(Origin { origin: origin.clone(), address: None, learnt: None });
+        }
         rows.extend(places.into_iter().map(|place| Origin {
             origin: origin.clone(),
-            address: place.address.to_string(),
-            learnt: place.learnt,
+            address: Some(place.address.to_string()),
+            learnt: Some(place.learnt),
         }));
     }
+    let width = rows.iter().map(|row| row.origin.len()).max().unwrap_or(0);
     context.report("origins", &rows, || {
-        rows.iter().map(|row| format!("{:<16} {}  ({})", row.origin, row.address, row.learnt)).collect()
+        rows.iter()
+            .map(|row| match (&row.address, &row.learnt) {
+                (Some(address), Some(learnt)) => format!("{:<width$}  {address}  ({learnt})", row.origin),
+                _ => format!("{:<width$}  no address is known", row.origin),
+            })
+            .collect()
     })
+}
+
+/// Debian's own origins, those that an address is set for, and those that definitions use.
+fn names(context: &Context, workspace: Option<&Workspace>) -> BTreeSet<String> {
+    let mut names: BTreeSet<String> = ["debian", "debian-security"].map(str::to_owned).into();
+    names.extend(context.origins().map(str::to_owned));
+    if let Some(workspace) = workspace {
+        names.extend(workspace.origins.keys().cloned());
+        for environment in workspace.environments().unwrap_or_default() {
+            // A definition with a mistake in it says so where it is used.
+            let Ok(settings) = workspace::load(workspace, &environment) else { continue };
+            names.extend(settings.debian.suites.into_iter().map(|suite| suite.origin));
+            names.extend(settings.debian.source.into_iter().map(|source| source.origin));
+        }
+    }
+    // Where it is shows with the origins that it stands in for.
+    names.remove("snapshot");
+    names
 }
 
 fn verify(context: &Context) -> Result<u8> {
@@ -68,14 +96,14 @@ fn verify(context: &Context) -> Result<u8> {
     context.progress.start("Verifying", None, false);
     let result = store.verify();
     context.progress.end("Verifying");
-    let (blobs, corrupt) = result?;
-    let report = Verified { blobs, corrupt: corrupt.iter().map(ToString::to_string).collect() };
-    context.report("verify", &report, || vec![format!("{blobs} files are what their names say")])?;
-    if corrupt.is_empty() {
+    let (files, corrupt) = result?;
+    let report = Verified { files, corrupt };
+    context.report("verify", &report, || vec![format!("Good: {}", count(files, "file"))])?;
+    if report.corrupt.is_empty() {
         return Ok(0);
     }
-    Err(Error::no(format!("{} files of the store were corrupt and have been set aside", corrupt.len()))
+    let corrupt = count(report.corrupt.len(), "corrupt file");
+    Err(Error::no(format!("the store at {} had {corrupt}, set aside now", context.store_path.display()))
         .detail(report.corrupt.join("\n"))
-        .kind(Kind::No)
         .hint("the next `kiln build` fetches or makes them anew"))
 }

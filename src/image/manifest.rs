@@ -137,30 +137,41 @@ impl Image {
 /// Writes the index of one image for each platform into the store; its digest. The order is that of the
 /// platforms, whatever order they are given in.
 pub fn write_index(store: &Store, images: &[(Platform, Image)]) -> Result<Digest> {
-    let sorted: BTreeMap<&Platform, &Image> = images.iter().map(|(platform, image)| (platform, image)).collect();
-    if sorted.len() != images.len() {
-        return Err(Error::new("an index has two images for one platform"));
-    }
-    let index = canonical::to_vec(&Index {
-        schema_version: 2,
-        media_type: MEDIA_INDEX,
-        manifests: sorted.iter().map(|(platform, image)| manifest_descriptor(platform, image)).collect(),
-    })?;
-    let digest = store.put(&index)?;
+    let manifests: Vec<_> =
+        images.iter().map(|(platform, image)| (platform.clone(), image.manifest, image.manifest_size)).collect();
+    let digest = store.put(&index_document(&manifests)?)?;
     let mut blobs = vec![digest];
-    blobs.extend(sorted.values().flat_map(|image| image.blobs().into_keys()));
+    blobs.extend(images.iter().flat_map(|(_, image)| image.blobs().into_keys()));
+    blobs.sort();
+    blobs.dedup();
     store.put_keyed("index", &digest, &blobs, &digest)?;
     Ok(digest)
 }
 
-fn manifest_descriptor<'a>(platform: &'a Platform, image: &Image) -> Descriptor<'a> {
-    Descriptor {
+/// The digest of the index that [`write_index`] writes, of images that need not be in any store: their
+/// manifests' digests and sizes in bytes.
+pub fn index_digest(manifests: &[(Platform, Digest, u64)]) -> Result<Digest> {
+    Ok(Digest::of(&index_document(manifests)?))
+}
+
+fn index_document(manifests: &[(Platform, Digest, u64)]) -> Result<Vec<u8>> {
+    let sorted: BTreeMap<&Platform, (&Digest, u64)> =
+        manifests.iter().map(|(platform, digest, size)| (platform, (digest, *size))).collect();
+    if sorted.len() != manifests.len() {
+        return Err(Error::new("an index has two images for one platform"));
+    }
+    let descriptor = |platform, digest: &Digest, size| Descriptor {
         media_type: MEDIA_MANIFEST,
-        digest: image.manifest.oci(),
-        size: image.manifest_size,
+        digest: digest.oci(),
+        size,
         platform: Some(platform),
         annotations: BTreeMap::new(),
-    }
+    };
+    canonical::to_vec(&Index {
+        schema_version: 2,
+        media_type: MEDIA_INDEX,
+        manifests: sorted.into_iter().map(|(platform, (digest, size))| descriptor(platform, digest, size)).collect(),
+    })
 }
 
 /// What a layout or an archive is written of: an image, or an index of several, under a name.

@@ -11,4 +11,4 @@ pub mod manifest;
 mod output;
 
 pub use config::{ContainerConfig, Platform};
-pub use manifest::{Image, ImageSpec, LayerInfo, Root, write_image, write_index};
+pub use manifest::{Image, ImageSpec, LayerInfo, Root, index_digest, write_image, write_index};

@@ -6,6 +6,7 @@
 //! additions that they can ignore. Nothing here knows a network or a store.
 
 mod changes;
+mod conflict;
 mod model;
 mod platform_lock;
 mod stale;

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::VERSION;
+use super::{VERSION, conflict};
 use crate::digest::Digest;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::workspace::{Platform, Settings};
 
 /// A lockfile. Lists are sorted, as [`Lockfile::normalize`] leaves them.
@@ -111,6 +111,9 @@ pub struct Output {
     pub platform_lock: Digest,
     /// The digest of the image's manifest.
     pub image: Digest,
+    /// Bytes of the manifest: with it, the index of all platforms is known wherever one of them is baked.
+    #[serde(default)]
+    pub manifest_size: Option<u64>,
     pub layers: Vec<LayerOutput>,
 }
 
@@ -136,6 +139,11 @@ impl Lockfile {
         struct Version {
             version: u32,
         }
+        if let Some(line) = conflict::first_marker(text) {
+            return Err(Error::new(format!("it has git's conflict markers, the first in line {line}"))
+                .kind(Kind::Corrupt)
+                .hint("`kiln lock` takes the pins of both sides and resolves what they leave open"));
+        }
         let found: Version = toml::from_str(text)
             .map_err(|error| Error::new("it has no `version`, so it is no lockfile of kiln's").caused_by(error))?;
         if found.version != VERSION {
@@ -146,7 +154,8 @@ impl Lockfile {
         toml::from_str(text).map_err(|error| {
             Error::new("it is damaged")
                 .detail(error.to_string().trim_end().to_owned())
-                .hint("after a merge conflict, keep either side and run `kiln lock`; the file is never edited by hand")
+                .kind(Kind::Corrupt)
+                .hint("take it from git again (`git checkout -- FILE`), or remove it and run `kiln lock`")
         })
     }
 

@@ -15,6 +15,8 @@ use crate::workspace::Settings;
 pub enum Reason {
     /// There is no lockfile.
     Missing,
+    /// Git could not merge it.
+    Conflicted,
     /// It was made for another format of images.
     Format { locked: u32, known: u32 },
     /// The definition asks for something that the lock does not hold.
@@ -25,6 +27,8 @@ pub enum Reason {
     PlatformAdded { platform: String },
     /// The lock has a platform that the definition no longer has.
     PlatformRemoved { platform: String },
+    /// A local package is not the file that it was.
+    LocalChanged { path: String },
     /// A setting that decides where packages come from or which are taken.
     SourcesChanged { setting: String },
     /// A setting that shapes the image without moving a pin.
@@ -42,6 +46,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing => write!(formatter, "missing: there is no lockfile"),
+            Self::Conflicted => write!(formatter, "conflicted: it has git's conflict markers"),
             Self::Format { locked, known } => {
                 write!(formatter, "format: locked for format {locked}, this kiln makes format {known}")
             }
@@ -54,6 +59,9 @@ impl fmt::Display for Reason {
             Self::PlatformAdded { platform } => write!(formatter, "platform-added: {platform} is not locked"),
             Self::PlatformRemoved { platform } => {
                 write!(formatter, "platform-removed: {platform} is locked and no longer wanted")
+            }
+            Self::LocalChanged { path } => {
+                write!(formatter, "local-changed: `{path}` is not the file that was locked")
             }
             Self::SourcesChanged { setting } => {
                 write!(formatter, "sources-changed: `{setting}` is not what it was when locked")

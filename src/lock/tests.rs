@@ -14,6 +14,7 @@ fn settings() -> Settings {
                 name: "trixie".to_owned(),
                 components: vec!["main".to_owned()],
                 allow_expired: false,
+                allow_weak: false,
             }],
             snapshot: None,
             packages: vec!["redis-server".to_owned()],
@@ -78,6 +79,7 @@ fn lockfile() -> Lockfile {
         platform: Platform::Amd64,
         platform_lock: Digest::of(b"lock"),
         image: Digest::of(b"image"),
+        manifest_size: Some(700),
         layers: vec![LayerOutput {
             name: "base".to_owned(),
             diff_id: Digest::of(b"a"),

@@ -101,6 +101,9 @@ fn write_output(out: &mut String, output: &Output) {
     line(out, "platform", &quoted(output.platform.name()));
     line(out, "platform-lock", &quoted(&output.platform_lock.to_string()));
     line(out, "image", &quoted(&output.image.to_string()));
+    if let Some(size) = output.manifest_size {
+        line(out, "manifest-size", &size.to_string());
+    }
     out.push_str("layers = [\n");
     for layer in &output.layers {
         let _ = writeln!(

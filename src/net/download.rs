@@ -162,14 +162,15 @@ impl Transfer<'_> {
 
     /// Attempts until the file is complete; whether it began with bytes from before.
     fn run(&self, request: &Request) -> Result<bool> {
-        self.client.runtime.block_on(async {
+        let engine = self.client.engine()?;
+        engine.runtime.block_on(async {
             let mut resumed = false;
             let (mut fruitless, mut tries) = (0, 0);
             loop {
                 tries += 1;
                 let before = self.have();
                 resumed |= before > 0 && tries == 1;
-                let Err(failure) = self.attempt(request).await else { return Ok(resumed) };
+                let Err(failure) = self.attempt(&engine.http, request).await else { return Ok(resumed) };
                 fruitless = if self.have() > before { 1 } else { fruitless + 1 };
                 let count = if tries >= MOST_TRIES { self.client.settings.tries } else { fruitless };
                 let reason = failure.error.to_string();
@@ -179,14 +180,14 @@ impl Transfer<'_> {
         })
     }
 
-    async fn attempt(&self, request: &Request) -> Result<(), Failure> {
+    async fn attempt(&self, http: &reqwest::Client, request: &Request) -> Result<(), Failure> {
         let have = self.have();
         if self.download.size == Some(have) && have > 0 {
             return Ok(());
         }
         let _place = self.client.place(request).await;
         let conditions = Conditions { from: have, ..Conditions::default() };
-        let mut response = match self.client.exchange(request, &conditions).await {
+        let mut response = match self.client.exchange(http, request, &conditions).await {
             Ok(response) => response,
             // 416: what is there is longer than the server's file, or as long.
             Err(failure) if have > 0 && failure.error.message().contains("answered 416") => {

@@ -67,11 +67,16 @@ impl Client {
     }
 
     /// Sends the request and follows its redirects until an answer with content (200, 206, 304) is there.
-    pub(super) async fn exchange(&self, request: &Request, conditions: &Conditions) -> Result<Response, Failure> {
+    pub(super) async fn exchange(
+        &self,
+        http: &reqwest::Client,
+        request: &Request,
+        conditions: &Conditions,
+    ) -> Result<Response, Failure> {
         let mut address = request.address.clone();
         for _ in 0..=REDIRECTS {
             let credentials = request.credentials.as_ref().filter(|_| address.same_server(&request.address));
-            let response = self.send(&address, credentials, conditions).await?;
+            let response = self.send(http, &address, credentials, conditions).await?;
             let status = response.status();
             match status {
                 StatusCode::OK | StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED => return Ok(response),
@@ -88,11 +93,12 @@ impl Client {
 
     async fn send(
         &self,
+        http: &reqwest::Client,
         address: &Address,
         credentials: Option<&Credentials>,
         conditions: &Conditions,
     ) -> Result<Response, Failure> {
-        let mut builder = self.http.get(address.url().clone()).header(header::ACCEPT_ENCODING, "identity");
+        let mut builder = http.get(address.url().clone()).header(header::ACCEPT_ENCODING, "identity");
         builder = match credentials {
             Some(Credentials::Basic { user, password }) => builder.basic_auth(user, Some(password)),
             Some(Credentials::Bearer(token)) => builder.bearer_auth(token),
@@ -142,13 +148,16 @@ pub(super) fn validators(response: &Response) -> Validators {
 
 /// A failure below HTTP. The library's own text would repeat the URL.
 pub(super) fn transport(error: reqwest::Error) -> Failure {
+    let connecting = error.is_connect();
     let error = Error::from(error.without_url()).kind(Kind::Network);
     // Asking again does not change whom a certificate is from.
     if error.chain().iter().any(|text| text.contains("invalid peer certificate")) {
         let hint = "name the file with the certificates to trust in SSL_CERT_FILE, or their directory in SSL_CERT_DIR";
         return Failure { error: error.hint(hint), again: false, pause: None };
     }
-    Failure { error, again: true, pause: None }
+    // The deepest cause says what happened; those above it name the library's parts.
+    let cause = error.chain().last().cloned().unwrap_or_default();
+    Failure::passing(format!("{}: {cause}", if connecting { "no connection" } else { "the connection broke" }))
 }
 
 fn redirect(from: &Address, response: &Response) -> Result<Address, Failure> {

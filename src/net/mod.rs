@@ -119,9 +119,16 @@ pub enum Answer {
 /// See the module's documentation. Not to be used from within asynchronous code.
 pub struct Client {
     settings: Settings,
-    http: reqwest::Client,
+    /// Started by the first request: threads and the machine's certificates take longer than all that a
+    /// command does which finds everything in the store.
+    engine: Mutex<Option<Arc<Engine>>>,
     /// One place for each request that may be under way to a host.
     hosts: Mutex<BTreeMap<String, Arc<Semaphore>>>,
+}
+
+/// What requests are sent with.
+struct Engine {
+    http: reqwest::Client,
     runtime: Runtime,
 }
 
@@ -132,22 +139,20 @@ impl fmt::Debug for Client {
 }
 
 impl Client {
-    /// A client. Opens no connection. Fails if a proxy's address is not one.
+    /// A client. Opens no connection and starts nothing. Fails if a proxy's address is not one.
     pub fn new(settings: &Settings) -> Result<Self> {
-        // An error only says that a provider is there already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = match builder(settings)?.build() {
-            Ok(http) => http,
-            // Without any certificate on the machine, https fails where it is used; http goes on working.
-            Err(_) => builder(settings)?.tls_certs_only([]).build().context(|| "starting the HTTP client")?,
-        };
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .thread_name("kiln-net")
-            .enable_all()
-            .build()
-            .context(|| "starting the HTTP client")?;
-        Ok(Self { settings: settings.clone(), http, hosts: Mutex::new(BTreeMap::new()), runtime })
+        let _checked = builder(settings)?;
+        Ok(Self { settings: settings.clone(), engine: Mutex::default(), hosts: Mutex::default() })
+    }
+
+    fn engine(&self) -> Result<Arc<Engine>> {
+        let mut engine = self.engine.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(engine) = &*engine {
+            return Ok(Arc::clone(engine));
+        }
+        let started = Arc::new(Engine::start(&self.settings).context(|| "starting the HTTP client")?);
+        *engine = Some(Arc::clone(&started));
+        Ok(started)
     }
 
     /// Whether requests that need the network are refused.
@@ -176,11 +181,12 @@ impl Client {
             return Ok(Answer::Content(content, Validators::default()));
         }
         self.require_online(&request.address)?;
-        self.runtime.block_on(async {
+        let engine = self.engine()?;
+        engine.runtime.block_on(async {
             let mut tries = 0;
             loop {
                 tries += 1;
-                match self.get_once(request, known).await {
+                match self.get_once(&engine.http, request, known).await {
                     Ok(answer) => return Ok(answer),
                     Err(failure) => self.pause_before_retry(failure, tries).await?,
                 }
@@ -188,10 +194,15 @@ impl Client {
         })
     }
 
-    async fn get_once(&self, request: &Request, known: &Validators) -> Result<Answer, exchange::Failure> {
+    async fn get_once(
+        &self,
+        http: &reqwest::Client,
+        request: &Request,
+        known: &Validators,
+    ) -> Result<Answer, exchange::Failure> {
         let _place = self.place(request).await;
         let conditions = Conditions { validators: known.clone(), from: 0 };
-        let response = self.exchange(request, &conditions).await?;
+        let response = self.exchange(http, request, &conditions).await?;
         if response.status() == reqwest::StatusCode::NOT_MODIFIED {
             return Ok(Answer::Unchanged);
         }
@@ -207,6 +218,24 @@ impl Client {
         Err(Error::new(format!("{address} is not asked: kiln was told to work offline"))
             .kind(Kind::Network)
             .hint("run the command without `--offline` (KILN_OFFLINE)"))
+    }
+}
+
+impl Engine {
+    fn start(settings: &Settings) -> Result<Self> {
+        // An error only says that a provider is there already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = match builder(settings)?.build() {
+            Ok(http) => http,
+            // Without any certificate on the machine, https fails where it is used; http goes on working.
+            Err(_) => builder(settings)?.tls_certs_only([]).build()?,
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("kiln-net")
+            .enable_all()
+            .build()?;
+        Ok(Self { http, runtime })
     }
 }
 

@@ -1,6 +1,7 @@
 //! The platforms' solutions, made into one lockfile.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::ecosystem::debian::archive::{Suite, SuiteRequest};
 use crate::ecosystem::debian::date;
@@ -15,7 +16,7 @@ pub fn lockfile(
     settings: &Settings,
     old: Option<&Lockfile>,
     requests: &[SuiteRequest],
-    suites: &[Suite],
+    suites: &[Arc<Suite>],
     solutions: BTreeMap<Platform, Vec<Chosen>>,
 ) -> Result<Lockfile> {
     let mut packages: BTreeMap<(String, String, bool), Package> = BTreeMap::new();
@@ -79,7 +80,7 @@ fn artifact(old: Option<&Lockfile>, platform: Platform, chosen: &Chosen) -> Arti
 }
 
 /// The evidence: new for a suite of which a pin moved, else what the old lock says.
-fn evidence(new: &Lockfile, old: Option<&Lockfile>, requests: &[SuiteRequest], suites: &[Suite]) -> Vec<Evidence> {
+fn evidence(new: &Lockfile, old: Option<&Lockfile>, requests: &[SuiteRequest], suites: &[Arc<Suite>]) -> Vec<Evidence> {
     requests
         .iter()
         .zip(suites)

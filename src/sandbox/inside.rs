@@ -139,6 +139,7 @@ impl Plan {
             step("filtering system calls", confine::install(filter))?;
         }
         if let Some(foreground) = &self.foreground {
+            give_pipes(foreground);
             step("setting its groups", rustix::thread::set_thread_groups(&foreground.groups))?;
             let gid = Gid::from_raw(foreground.gid);
             step("setting its group", rustix::thread::set_thread_res_gid(gid, gid, gid))?;
@@ -218,6 +219,22 @@ fn pass_status(status: &OwnedFd) -> rustix::io::Result<()> {
     // SAFETY: descriptor 3 is the worker's placeholder, which nothing in this process uses.
     let result = unsafe { libc::dup2(std::os::fd::AsRawFd::as_raw_fd(status), STATUS) };
     if result == STATUS { Ok(()) } else { Err(confine::last_error()) }
+}
+
+/// Gives the standard streams that are pipes to the user of the program, which may open them anew by
+/// `/dev/stdout`, as container engines let it. Files and terminals stay whose they are.
+fn give_pipes(foreground: &Foreground) {
+    for number in 0..STATUS {
+        // SAFETY: the standard streams are open: the worker starts with kiln's, and Rust opens what is closed.
+        let stream = unsafe { BorrowedFd::borrow_raw(number) };
+        let is_pipe = rustix::fs::fstat(stream)
+            .is_ok_and(|status| rustix::fs::FileType::from_raw_mode(status.st_mode) == rustix::fs::FileType::Fifo);
+        if is_pipe {
+            // A pipe of another user's cannot be given away; then the program can still write to it.
+            let _ =
+                rustix::fs::fchown(stream, Some(Uid::from_raw(foreground.uid)), Some(Gid::from_raw(foreground.gid)));
+        }
+    }
 }
 
 fn default_signals() {

@@ -13,6 +13,7 @@ mod executor;
 mod extract;
 mod foreground;
 mod inside;
+mod interrupt;
 mod kill;
 mod mounts;
 mod protocol;
@@ -30,6 +31,7 @@ use serde::{Deserialize, Serialize};
 use crate::layer::{Entry, Part};
 
 pub use executor::Executor;
+pub use interrupt::on_interrupt;
 pub use session::Session;
 pub use worker::worker_main;
 

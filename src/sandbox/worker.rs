@@ -113,6 +113,12 @@ fn prepare_process() -> Result<()> {
 fn enter_namespaces(setup: &Setup, stream: &mut UnixStream) -> Result<()> {
     let refused = |error| executor::namespaces_refused(setup.executor, error);
     if setup.executor == Executor::Chroot {
+        // Root of most containers may not do this. Where it may, the host's name stays out of what
+        // scripts write down.
+        // SAFETY: no descriptors are unshared, and the process has one thread.
+        if unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWUTS) }.is_ok() {
+            name_host()?;
+        }
         return rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
             .context(|| "becoming a subreaper");
     }
@@ -130,6 +136,11 @@ fn enter_namespaces(setup: &Setup, stream: &mut UnixStream) -> Result<()> {
     // SAFETY: no descriptors are unshared, and the process has one thread.
     unsafe { rustix::thread::unshare_unsafe(flags) }.map_err(refused)?;
     mounts::make_private()?;
+    name_host()
+}
+
+/// The same name everywhere.
+fn name_host() -> Result<()> {
     rustix::system::sethostname(b"kiln").context(|| "setting the host name")?;
     rustix::system::setdomainname(b"(none)").context(|| "setting the domain name")
 }

@@ -4,7 +4,6 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use rayon::prelude::*;
 use tempfile::NamedTempFile;
 
 use super::{Store, corrupt};
@@ -37,11 +36,7 @@ impl Store {
 
     /// Starts a blob whose digest is known when it is complete.
     pub fn writer(&self) -> Result<BlobWriter<'_>> {
-        self.require_writable()?;
-        let file = tempfile::Builder::new()
-            .prefix("blob-")
-            .tempfile_in(self.root.join("tmp"))
-            .context(|| format!("writing to the store at {}", self.root.display()))?;
+        let file = self.temporary("blob-")?;
         Ok(BlobWriter { store: self, writer: Hasher::new(file) })
     }
 
@@ -114,26 +109,6 @@ impl Store {
             return Err(corrupt(&path, digest, &found));
         }
         Ok(size)
-    }
-
-    /// Reads every blob; how many are good, and the digests of those that were not and are set aside.
-    pub fn verify(&self) -> Result<(usize, Vec<Digest>)> {
-        let mut names = Vec::new();
-        for folder in fs::read_dir(self.root.join("blobs/sha256"))? {
-            for file in fs::read_dir(folder?.path())? {
-                names.extend(file?.file_name().to_str().and_then(|name| name.parse::<Digest>().ok()));
-            }
-        }
-        names.sort();
-        let corrupt: Vec<Digest> = names
-            .par_iter()
-            .filter_map(|digest| match self.copy_to(digest, &mut io::sink()) {
-                Err(error) if error.what() == Kind::Corrupt => Some(Ok(*digest)),
-                Err(error) => Some(Err(error)),
-                Ok(_) => None,
-            })
-            .collect::<Result<_>>()?;
-        Ok((names.len() - corrupt.len(), corrupt))
     }
 
     /// Moves a file that failed its check out of the way, so that the next run makes it anew.

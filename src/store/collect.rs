@@ -32,8 +32,8 @@ pub struct Usage {
 }
 
 impl Store {
-    /// Removes results unused for `age` and every blob that no remaining result names, with the
-    /// leftovers of killed runs. Waits for no one: fails if another process uses the store.
+    /// Removes results unused for `age`, blobs as old that no remaining result names (artifacts fetched for
+    /// later are younger), and the leftovers of killed runs. Waits for no one: fails if another process uses the store.
     pub fn collect(root: &Path, age: Duration, dry_run: bool) -> Result<Collected> {
         let store = Self::open(root)?;
         store.require_writable()?;
@@ -53,17 +53,21 @@ impl Store {
         }
         for path in files(&root.join("blobs"))? {
             let name: Option<Digest> = path.file_name().and_then(|name| name.to_str()?.parse().ok());
-            if !name.is_some_and(|name| kept.contains(&name)) {
+            if !name.is_some_and(|name| kept.contains(&name) || !is_unused(&path, age)) {
                 collected.take(&path, dry_run)?;
             }
         }
-        for folder in ["tmp", "partial", "locks"] {
+        for folder in ["tmp", "partial"] {
             for path in files(&root.join(folder))? {
-                collected.take(&path, dry_run)?;
+                // Trees that a killed run left may belong to subordinate ids; what remains is harmless.
+                let _ = collected.take(&path, dry_run);
             }
         }
         if !dry_run {
-            // Trees that a killed run left may belong to subordinate ids; what remains is harmless.
+            // Empty files, which nobody misses or counts.
+            for path in files(&root.join("locks"))? {
+                let _ = fs::remove_file(path);
+            }
             for entry in fs::read_dir(root.join("tmp"))?.flatten() {
                 let _ = fs::remove_dir_all(entry.path());
             }
@@ -110,10 +114,8 @@ impl Collected {
 }
 
 /// The blobs of a result that is intact and was used within `age`.
-#[expect(clippy::disallowed_methods, reason = "the age of a cache entry")]
 fn blobs_of(path: &Path, age: Duration) -> Option<Vec<Digest>> {
-    let used = fs::metadata(path).ok()?.modified().ok()?;
-    if SystemTime::now().duration_since(used).is_ok_and(|unused| unused > age) {
+    if is_unused(path, age) {
         return None;
     }
     let bytes = fs::read(path).ok()?;
@@ -121,8 +123,15 @@ fn blobs_of(path: &Path, age: Duration) -> Option<Vec<Digest>> {
     Some(envelope.blobs)
 }
 
+/// Whether a file's time, that of its last use as far as it is noted, is longer ago than `age`.
+#[expect(clippy::disallowed_methods, reason = "the age of a cache entry")]
+fn is_unused(path: &Path, age: Duration) -> bool {
+    let used = fs::metadata(path).and_then(|metadata| metadata.modified());
+    used.is_ok_and(|used| SystemTime::now().duration_since(used).is_ok_and(|unused| unused > age))
+}
+
 /// Every file below `folder` that can be listed, sorted.
-fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {

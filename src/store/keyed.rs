@@ -53,7 +53,7 @@ impl Store {
         let json = canonical::to_vec(&Envelope { blobs: blobs.to_vec(), result })?;
         let folder = path.parent().expect("a result's path has a folder");
         fs::create_dir_all(folder).context(|| format!("making {}", folder.display()))?;
-        let mut file = tempfile::Builder::new().prefix("keyed-").tempfile_in(self.root.join("tmp"))?;
+        let mut file = self.temporary("keyed-")?;
         file.write_all(Digest::of(&json).to_string().as_bytes())
             .and_then(|()| file.write_all(b"\n"))
             .and_then(|()| file.write_all(&json))

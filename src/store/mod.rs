@@ -7,12 +7,17 @@
 mod blob;
 mod collect;
 mod keyed;
+mod verify;
+mod work;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 pub use blob::BlobWriter;
 pub use collect::{Collected, Usage};
+use work::Work;
+pub use work::abandon;
 
 use crate::digest::Digest;
 use crate::error::{Context, Error, Kind, Result};
@@ -27,6 +32,8 @@ pub struct Store {
     /// Locked shared for as long as the store is open; `None` for a store that can only be read.
     _lock: Option<File>,
     writable: bool,
+    /// Made when something is written first.
+    work: Mutex<Option<Work>>,
 }
 
 /// Exclusive among processes and threads, for the time in which one of them makes the result of a key.
@@ -40,7 +47,7 @@ impl Store {
         let marker = root.join("kiln-store");
         let writable = match Self::prepare(root, &marker) {
             Ok(()) => true,
-            Err(_) if marker.is_file() => false,
+            Err(_) if marker.is_file() && !may_write(root) => false,
             Err(error) => return Err(error),
         };
         let layout = fs::read_to_string(&marker).context(|| format!("reading {}", marker.display()))?;
@@ -60,7 +67,7 @@ impl Store {
         } else {
             None
         };
-        Ok(Self { root: root.to_owned(), _lock: lock, writable })
+        Ok(Self { root: root.to_owned(), _lock: lock, writable, work: Mutex::default() })
     }
 
     fn prepare(root: &Path, marker: &Path) -> Result<()> {
@@ -70,14 +77,14 @@ impl Store {
                 .context(|| format!("making the store at {}", root.display()))
                 .map_err(|error| error.hint(hint))?;
         }
-        let probe = tempfile::Builder::new()
-            .prefix("probe-")
-            .tempfile_in(root.join("tmp"))
-            .context(|| format!("writing to the store at {}", root.display()))
-            .map_err(|error| error.hint(hint))?;
+        if !may_write(root) {
+            return Err(Error::new(format!("the store at {} cannot be written to", root.display())).hint(hint));
+        }
         if !marker.exists() {
-            fs::write(probe.path(), LAYOUT)?;
-            probe.persist(marker).map_err(|error| error.error)?;
+            let context = || format!("making the store at {}", root.display());
+            let file = tempfile::Builder::new().prefix("marker-").tempfile_in(root.join("tmp")).context(context)?;
+            fs::write(file.path(), LAYOUT).context(context)?;
+            file.persist(marker).map_err(|error| error.error).context(context)?;
         }
         Ok(())
     }
@@ -102,11 +109,32 @@ impl Store {
 
     /// A directory for work in progress, removed when dropped, and by a later run if this one is killed.
     pub fn scratch(&self) -> Result<tempfile::TempDir> {
-        self.require_writable()?;
+        let folder = self.work_folder()?;
         tempfile::Builder::new()
             .prefix("work-")
-            .tempdir_in(self.root.join("tmp"))
+            .tempdir_in(folder)
             .context(|| format!("making a work directory in the store at {}", self.root.display()))
+    }
+
+    /// A file that is not part of the store yet.
+    fn temporary(&self, prefix: &str) -> Result<tempfile::NamedTempFile> {
+        let folder = self.work_folder()?;
+        tempfile::Builder::new()
+            .prefix(prefix)
+            .tempfile_in(folder)
+            .context(|| format!("writing to the store at {}", self.root.display()))
+    }
+
+    /// This process's own folder for what is not complete.
+    fn work_folder(&self) -> Result<PathBuf> {
+        self.require_writable()?;
+        let mut work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(work) = &*work {
+            return Ok(work.folder().to_owned());
+        }
+        let made = Work::start(&self.root.join("tmp"))
+            .context(|| format!("making a work directory in the store at {}", self.root.display()))?;
+        Ok(work.insert(made).folder().to_owned())
     }
 
     /// The file in which an interrupted download of `digest` is continued.
@@ -124,6 +152,15 @@ impl Store {
         file.lock().context(|| format!("locking {}", path.display()))?;
         Ok(KeyLock(Some(file)))
     }
+}
+
+/// Whether the file system and the permissions let this process write. A full disk does.
+fn may_write(root: &Path) -> bool {
+    use rustix::fs::{Access, AtFlags, CWD, accessat};
+    let access = Access::WRITE_OK | Access::EXEC_OK;
+    ["tmp", "blobs/sha256", "keyed"]
+        .iter()
+        .all(|folder| accessat(CWD, root.join(folder), access, AtFlags::EACCESS).is_ok())
 }
 
 fn open_lock(path: &Path) -> Result<File> {

@@ -57,6 +57,9 @@ fn collection_keeps_what_results_name_and_waits_for_no_one() {
     let (folder, store) = store();
     let kept = store.put(b"kept").unwrap();
     let lost = store.put(b"lost").unwrap();
+    let fetched = store.put(b"fetched for later").unwrap();
+    let old = fs::File::options().write(true).open(store.blob_path(&lost)).unwrap();
+    old.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
     store.put_keyed("part", &kept, &[kept], &1).unwrap();
     let month = Duration::from_secs(30 * 24 * 3600);
     assert!(Store::collect(folder.path(), month, false).is_err(), "the store is in use");
@@ -64,7 +67,7 @@ fn collection_keeps_what_results_name_and_waits_for_no_one() {
     let collected = Store::collect(folder.path(), month, false).unwrap();
     assert!(collected.bytes >= 4);
     let store = Store::open(folder.path()).unwrap();
-    assert!(store.contains(&kept) && !store.contains(&lost));
+    assert!(store.contains(&kept) && store.contains(&fetched) && !store.contains(&lost));
     drop(store);
     Store::collect(folder.path(), Duration::ZERO, false).unwrap();
     let store = Store::open(folder.path()).unwrap();
@@ -77,4 +80,36 @@ fn another_layout_is_refused() {
     drop(store);
     fs::write(folder.path().join("kiln-store"), "2\n").unwrap();
     assert!(Store::open(folder.path()).unwrap_err().to_string().contains("layout 2"));
+}
+
+#[test]
+fn what_is_not_complete_is_gone_with_its_process() {
+    let (folder, store) = store();
+    let tmp = || fs::read_dir(folder.path().join("tmp")).unwrap().count();
+    let scratch = store.scratch().unwrap();
+    let other = Store::open(folder.path()).unwrap();
+    other.put(b"other").unwrap();
+    assert!(scratch.path().exists(), "its process lives");
+    assert_eq!(tmp(), 2);
+    drop((other, scratch));
+    drop(store);
+    assert_eq!(tmp(), 0);
+    // As a killed process leaves it: nobody holds its lock.
+    fs::create_dir_all(folder.path().join("tmp/run-killed/work/root")).unwrap();
+    Store::open(folder.path()).unwrap().put(b"more").unwrap();
+    assert_eq!(tmp(), 0);
+}
+
+#[test]
+fn verification_reads_blobs_and_results() {
+    let (folder, store) = store();
+    let blob = store.put(b"blob").unwrap();
+    store.put_keyed("part", &blob, &[blob], &1).unwrap();
+    assert_eq!(store.verify().unwrap(), (2, Vec::new()));
+    fs::write(store.blob_path(&blob), b"other").unwrap();
+    let name = blob.to_string();
+    let result = format!("keyed/part/{}/{name}", &name[..2]);
+    fs::write(folder.path().join(&result), b"{}").unwrap();
+    assert_eq!(store.verify().unwrap(), (0, vec![format!("blobs/sha256/{}/{name}", &name[..2]), result]));
+    assert_eq!(store.verify().unwrap(), (0, Vec::new()));
 }

@@ -26,7 +26,7 @@ struct File {
     extends: Vec<Spanned<String>>,
     platforms: Option<Vec<Spanned<String>>>,
     debian: Option<DebianFile>,
-    users: BTreeMap<String, User>,
+    users: BTreeMap<Spanned<String>, User>,
     image: ImageSettings,
     // Planned places, refused with a clear word until they are built.
     python: Option<Spanned<IgnoredAny>>,
@@ -69,6 +69,8 @@ struct SuiteTable {
     components: Option<Vec<String>>,
     #[serde(default)]
     allow_expired: bool,
+    #[serde(default)]
+    allow_weak: bool,
 }
 
 /// What has been gathered from a definition and those it extends.
@@ -93,7 +95,7 @@ struct Merged {
 pub fn load(workspace: &Workspace, environment: &str) -> Result<Settings> {
     let mut merged = Merged::default();
     gather(workspace, environment, &mut merged, &mut Vec::new())?;
-    merged.finish().context(|| format!("in the definition of `{environment}`"))
+    merged.finish().context(|| format!("reading the definition of `{environment}`"))
 }
 
 fn gather(workspace: &Workspace, name: &str, merged: &mut Merged, above: &mut Vec<String>) -> Result<()> {
@@ -117,7 +119,14 @@ fn gather(workspace: &Workspace, name: &str, merged: &mut Merged, above: &mut Ve
             ));
         }
         if !is_name(wanted) || !workspace.definition_path(wanted).is_file() {
-            return Err(complain(extended.span(), &format!("there is no definition `envs/{wanted}.toml`")));
+            let error = complain(extended.span(), &format!("there is no definition `envs/{wanted}.toml`"));
+            let known = workspace.definitions()?;
+            return Err(
+                match super::nearest(wanted, known.iter().filter(|known| *known != name).map(String::as_str)) {
+                    Some(near) => error.hint(format!("did you mean `{near}`?")),
+                    None => error,
+                },
+            );
         }
         gather(workspace, wanted, merged, above)?;
     }
@@ -166,8 +175,10 @@ impl Merged {
             self.add_debian(debian, complain)?;
         }
         for (name, user) in file.users {
-            check_user(&name, &user)?;
-            self.users.insert(name, user);
+            check_user(name.get_ref(), &user).map_err(|error| {
+                error.hints().iter().cloned().fold(complain(name.span(), error.message()), Error::hint)
+            })?;
+            self.users.insert(name.into_inner(), user);
         }
         self.add_image(file.image);
         Ok(())
@@ -232,7 +243,6 @@ impl Merged {
         own.user = image.user.or(own.user.take());
         own.workdir = image.workdir.or(own.workdir.take());
         own.stop_signal = image.stop_signal.or(own.stop_signal.take());
-        own.healthcheck = image.healthcheck.or(own.healthcheck.take());
         own.env.extend(image.env);
         own.labels.extend(image.labels);
         for (list, more) in [(&mut own.ports, image.ports), (&mut own.volumes, image.volumes)] {
@@ -277,7 +287,9 @@ impl Merged {
 impl SuiteFile {
     fn resolve(self, components: &[String]) -> Suite {
         let table = match self {
-            Self::Name(name) => SuiteTable { name, origin: None, components: None, allow_expired: false },
+            Self::Name(name) => {
+                SuiteTable { name, origin: None, components: None, allow_expired: false, allow_weak: false }
+            }
             Self::Full(table) => table,
         };
         let origin = table
@@ -288,6 +300,7 @@ impl SuiteFile {
             name: table.name,
             components: table.components.unwrap_or_else(|| components.to_vec()),
             allow_expired: table.allow_expired,
+            allow_weak: table.allow_weak,
         }
     }
 }
@@ -299,6 +312,7 @@ fn usual_suites(name: &str, components: &[String], allow_expired: bool) -> Vec<S
         name,
         components: components.to_vec(),
         allow_expired,
+        allow_weak: false,
     };
     let mut suites = vec![suite("debian", name.to_owned())];
     if !matches!(name, "sid" | "unstable" | "experimental" | "rc-buggy") {

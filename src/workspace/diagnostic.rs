@@ -33,6 +33,23 @@ pub(super) fn toml(path: &Path, text: &str, error: &toml::de::Error) -> Error {
     }
 }
 
+/// serde's words for kinds of values, as TOML's users say them.
+fn plain(kind: &str) -> String {
+    match kind {
+        "a sequence" | "sequence" => "a list".to_owned(),
+        "a map" | "map" => "a table".to_owned(),
+        "a boolean" => "`true` or `false`".to_owned(),
+        "u16" | "u32" | "u64" | "i32" | "i64" => "a whole number".to_owned(),
+        other if other.starts_with("struct ") => "a table".to_owned(),
+        other => match other.split_once(' ') {
+            Some(("string" | "integer" | "boolean" | "floating", _)) => {
+                format!("the {}", other.replace("floating point", "number"))
+            }
+            _ => other.to_owned(),
+        },
+    }
+}
+
 /// Turns serde's `unknown field `a`, expected one of `b`, `c`` into a sentence and a hint.
 fn explain(message: &str) -> (String, Option<String>) {
     for (prefix, noun) in [("unknown field `", "key"), ("unknown variant `", "value")] {
@@ -43,6 +60,11 @@ fn explain(message: &str) -> (String, Option<String>) {
             None => format!("known here: {}", expected.join(", ")),
         };
         return (format!("unknown {noun} `{found}`"), Some(hint));
+    }
+    if let Some((found, expected)) =
+        message.strip_prefix("invalid type: ").and_then(|rest| rest.split_once(", expected "))
+    {
+        return (format!("expected {}, found {}", plain(expected), plain(found)), None);
     }
     (message.replace('\n', " ").trim().to_owned(), None)
 }

@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 pub use definition::load;
 pub use platform::Platform;
-pub use settings::{Base, Debian, Healthcheck, ImageSettings, Settings, Source, Suite, User};
+pub use settings::{Base, Debian, ImageSettings, Settings, Source, Suite, User};
 
 use crate::error::{Context, Error, Kind, Result};
 
@@ -57,30 +57,31 @@ impl Workspace {
             .kind(Kind::NotFound)
             .hint("`kiln init` starts a workspace here; `-C DIR` uses the one in DIR")
         })?;
-        let path = root.join("kiln.toml");
-        let text = read(&path)?;
-        let file: File =
-            toml::from_str(&text).map_err(|error| diagnostic::toml(Path::new("kiln.toml"), &text, &error))?;
-        let origins = file
-            .origins
-            .into_iter()
-            .map(|(name, addresses)| match addresses {
-                Addresses::One(address) => (name, vec![address]),
-                Addresses::Several(addresses) => (name, addresses),
-            })
-            .collect();
+        let origins = origins(&root.join("kiln.toml"), Path::new("kiln.toml"))?;
         Ok(Self { root: root.to_owned(), origins })
     }
 
     /// The names of all environments, sorted: the definitions in `envs/` that are no mere base of others
     /// (those whose name starts with `_`).
     pub fn environments(&self) -> Result<Vec<String>> {
+        let mut names = self.definitions()?;
+        names.retain(|name| !name.starts_with('_'));
+        Ok(names)
+    }
+
+    /// The names of all definitions, sorted.
+    fn definitions(&self) -> Result<Vec<String>> {
         let folder = self.root.join("envs");
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(Error::new(format!("listing {}", folder.display())).caused_by(error)),
+        };
         let mut names = Vec::new();
-        for entry in fs::read_dir(&folder).context(|| format!("listing {}", folder.display()))? {
+        for entry in entries {
             let name = entry?.file_name().to_string_lossy().into_owned();
             if let Some(name) = name.strip_suffix(".toml")
-                && !name.starts_with(['_', '.'])
+                && !name.starts_with('.')
             {
                 names.push(name.to_owned());
             }
@@ -106,6 +107,7 @@ impl Workspace {
                     .kind(Kind::NotFound);
                 error = match nearest(name, known.iter().map(String::as_str)) {
                     Some(near) => error.hint(format!("did you mean `{near}`?")),
+                    None if known.is_empty() => error.hint("an environment is a file `envs/NAME.toml`"),
                     None => error.hint(format!("there are: {}", known.join(", "))),
                 };
                 return Err(error);
@@ -126,6 +128,22 @@ impl Workspace {
     pub fn lockfile_path(&self, environment: &str) -> PathBuf {
         self.root.join("lockfiles").join(format!("{environment}.lock"))
     }
+}
+
+/// Addresses of origins by name, from the table `[origins]` of the user's configuration; none if there is
+/// no such file.
+pub fn user_origins(path: &Path) -> Result<BTreeMap<String, Vec<String>>> {
+    if path.exists() { origins(path, path) } else { Ok(BTreeMap::new()) }
+}
+
+fn origins(path: &Path, shown: &Path) -> Result<BTreeMap<String, Vec<String>>> {
+    let text = read(path)?;
+    let file: File = toml::from_str(&text).map_err(|error| diagnostic::toml(shown, &text, &error))?;
+    let origins = file.origins.into_iter().map(|(name, addresses)| match addresses {
+        Addresses::One(address) => (name, vec![address]),
+        Addresses::Several(addresses) => (name, addresses),
+    });
+    Ok(origins.collect())
 }
 
 /// The name among `known` that `name` was probably meant to be.

@@ -62,6 +62,9 @@ pub struct Suite {
     /// Take an index whose `Valid-Until` has passed, as those of archived suites have.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_expired: bool,
+    /// Take signatures that rest on SHA-1 or on short RSA keys.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_weak: bool,
 }
 
 /// `[[debian.source]]`: an archive with its own key.
@@ -80,6 +83,9 @@ pub struct Source {
     pub priority: Option<i32>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_expired: bool,
+    /// Take signatures that rest on SHA-1 or on short RSA keys.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_weak: bool,
 }
 
 /// `main`, the component of an archive that names none.
@@ -142,27 +148,10 @@ pub struct ImageSettings {
     pub stop_signal: Option<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub healthcheck: Option<Healthcheck>,
 }
 
 impl ImageSettings {
     fn is_default(&self) -> bool {
         *self == Self::default()
     }
-}
-
-/// `[image.healthcheck]`: Docker's addition to the image configuration; times in seconds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Healthcheck {
-    pub command: Vec<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub interval: Option<u32>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timeout: Option<u32>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub start_period: Option<u32>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retries: Option<u32>,
 }

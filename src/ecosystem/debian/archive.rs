@@ -282,7 +282,10 @@ impl Search<'_> {
             return self.access.sources.unknown(&self.request.origin);
         }
         if reasons.len() == 1 {
-            return reasons.remove(0).1;
+            let (class, error) = reasons.remove(0);
+            // Nobody said where it is.
+            let unsaid = class == Class::Snapshot && is_absence(error.what());
+            return if unsaid { error.hint(ways(&self.request.origin)) } else { error };
         }
         // One that serves it wrongly says more than those that do not serve it at all.
         reasons.sort_by_key(|(_, error)| is_absence(error.what()));

@@ -183,7 +183,7 @@ impl Field {
 pub struct Index {
     label: String,
     release: Release,
-    bytes: Arc<[u8]>,
+    bytes: Arc<Vec<u8>>,
     chunks: Arc<[Chunk]>,
 }
 
@@ -213,9 +213,9 @@ impl Index {
     ///
     /// Fails, naming package and index, on carriage returns, a stanza without name, version,
     /// architecture or SHA-256, a `Filename` that leaves the archive, and a malformed relation.
-    pub fn parse(label: impl Into<String>, release: Release, bytes: impl Into<Arc<[u8]>>) -> Result<Self> {
+    pub fn parse(label: impl Into<String>, release: Release, bytes: Vec<u8>) -> Result<Self> {
         let label = label.into();
-        let bytes = bytes.into();
+        let bytes = Arc::new(bytes);
         if bytes.len() > MAX_INDEX {
             return Err(Error::new(format!(
                 "index {label} has {} bytes, more than the {MAX_INDEX} allowed",

@@ -6,6 +6,7 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use super::index::{Field, Index, MultiArch, Package, Priority, Span, Stanza};
 use super::names::Names;
@@ -17,6 +18,9 @@ use crate::error::{Error, Result};
 pub(super) type Name = u32;
 /// A version of a package by number.
 pub(super) type Version = u32;
+
+/// How many versions of one package are taken: they stand in a list.
+const MAX_VERSIONS: usize = 2_000;
 
 const END: u32 = u32::MAX;
 /// The name that no package has: what a relation to an unknown name points at.
@@ -36,6 +40,8 @@ pub struct Universe {
     also_in: BTreeMap<Version, Vec<u16>>,
     /// Packages of other architectures, by name.
     foreign: BTreeMap<String, Vec<String>>,
+    /// See [`Universe::candidates`].
+    candidates: OnceLock<Vec<Option<Version>>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -152,11 +158,12 @@ impl Universe {
             provides: Vec::new(),
             also_in: BTreeMap::new(),
             foreign: BTreeMap::new(),
+            candidates: OnceLock::new(),
         };
         universe.name_number(b"");
         for number in 0..universe.indexes.len() {
             let index = universe.indexes[number].clone();
-            universe.add(number as u16, &index);
+            universe.add(number as u16, &index)?;
         }
         Ok(universe)
     }
@@ -192,7 +199,7 @@ impl Universe {
         number
     }
 
-    fn add(&mut self, number: u16, index: &Index) {
+    fn add(&mut self, number: u16, index: &Index) -> Result<()> {
         let own = format!(":{}", self.architecture);
         for (chunk_number, chunk) in index.chunks().iter().enumerate() {
             let numbers: Vec<Name> = (0..chunk.names.len() as u32)
@@ -212,7 +219,7 @@ impl Universe {
                 let name = numbers[stanza.name as usize];
                 self.note_flags(name, stanza);
                 let place = (number, chunk_number as u16, position as u32);
-                let Some(version) = self.insert(index, name, place, stanza) else { continue };
+                let Some(version) = self.insert(index, name, place, stanza)? else { continue };
                 for provide in mine {
                     let text = chunk.names.get(provide.name);
                     self.provide(version, text, numbers[provide.name as usize], provide.version);
@@ -225,6 +232,7 @@ impl Universe {
                 self.versions[version as usize].provides_to = self.provides.len() as u32;
             }
         }
+        Ok(())
     }
 
     /// The last index that says something about it is right, as with apt.
@@ -235,11 +243,18 @@ impl Universe {
     }
 
     /// Puts a version in its place; if it is there already, only notes that this index has it too.
-    fn insert(&mut self, index: &Index, name: Name, place: (u16, u16, u32), stanza: &Stanza) -> Option<Version> {
+    fn insert(
+        &mut self,
+        index: &Index,
+        name: Name,
+        place: (u16, u16, u32),
+        stanza: &Stanza,
+    ) -> Result<Option<Version>> {
         let text = index.text(stanza.version);
         let (number, chunk, position) = place;
         let mut before = END;
         let mut at = self.packages[name as usize].first_version;
+        let mut passed = 0;
         while at != END {
             match version::compare(text, self.version(at)) {
                 Ordering::Greater => break,
@@ -247,9 +262,17 @@ impl Universe {
                     if number != self.versions[at as usize].index {
                         self.also_in.entry(at).or_default().push(number);
                     }
-                    return None;
+                    return Ok(None);
                 }
                 _ => {}
+            }
+            passed += 1;
+            if passed > MAX_VERSIONS {
+                let name = self.name(name);
+                let label = index.label();
+                return Err(Error::new(format!(
+                    "index {label} has more than {MAX_VERSIONS} versions of package {name}"
+                )));
             }
             before = at;
             at = self.versions[at as usize].next;
@@ -273,7 +296,7 @@ impl Universe {
             END => self.packages[name as usize].first_version = version,
             before => self.versions[before as usize].next = version,
         }
-        Some(version)
+        Ok(Some(version))
     }
 
     /// Whether a stanza with the same version describes the same package: apt compares the relations
@@ -396,12 +419,15 @@ impl Universe {
     /// The index that a version is taken from, then the others that have it.
     pub(super) fn indexes_of(&self, version: Version) -> impl Iterator<Item = &Index> + '_ {
         let first = self.versions[version as usize].index;
-        let others = self.also_in.get(&version).into_iter().flatten();
-        std::iter::once(&first)
-            .chain(others)
-            .map(|&index| &self.indexes[index as usize])
-            .collect::<Vec<_>>()
-            .into_iter()
+        let others = self.also_in.get(&version).map(Vec::as_slice).unwrap_or_default();
+        std::iter::once(first).chain(others.iter().copied()).map(|index| &self.indexes[index as usize])
+    }
+
+    /// The candidate of every package in an empty root, by name.
+    pub(super) fn candidates(&self) -> &[Option<Version>] {
+        self.candidates.get_or_init(|| {
+            (0..self.name_count() as Name).map(|name| super::policy::candidate(self, name, None)).collect()
+        })
     }
 
     /// The package in full.

@@ -321,12 +321,10 @@ impl<'u> State<'u> {
     /// Binaries of the same source that are installed now move together.
     fn upgrade_siblings(&mut self, name: Name, candidate: Version, depth: usize) {
         let outdated: Vec<Name> = self
-            .nodes
+            .base
             .iter()
-            .enumerate()
-            .filter(|(_, node)| node.current.is_some() && node.candidate != node.current)
-            .map(|(other, _)| other as Name)
-            .filter(|&other| other != name)
+            .copied()
+            .filter(|&other| other != name && self.node(other).candidate != self.node(other).current)
             .collect();
         if outdated.is_empty() {
             return;
@@ -421,7 +419,7 @@ impl<'u> State<'u> {
     }
 
     fn remove_the_rest(&mut self, step: &Step<'_, 'u>) -> bool {
-        step.plan.removals.iter().fold(true, |ok, &other| self.mark_delete(other, step.depth) && ok)
+        step.plan.removals.iter().all(|&other| self.mark_delete(other, step.depth))
     }
 
     /// Takes the mark back; the version is no candidate any more.

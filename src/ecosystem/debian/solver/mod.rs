@@ -151,7 +151,7 @@ fn preferences(universe: &Universe, request: &Request) -> BTreeMap<Name, Version
 fn fewest_changes(universe: &Universe, request: &Request, preferred: BTreeMap<Name, Version>) -> Result<Solution> {
     let fresh = Attempt::run(universe, request, &BTreeMap::new())?;
     let mut kept = preferred.clone();
-    kept.retain(|&name, version| fresh.state.node(name).install.is_none_or(|install| install == *version));
+    kept.retain(|&name, version| fresh.outcome.state.node(name).install.is_none_or(|install| install == *version));
     let given_up: Vec<Name> = preferred.keys().copied().filter(|name| !kept.contains_key(name)).collect();
     let mut best = match Attempt::run(universe, request, &kept) {
         Ok(attempt) => attempt,
@@ -169,17 +169,31 @@ fn fewest_changes(universe: &Universe, request: &Request, preferred: BTreeMap<Na
             }
         }
     }
-    let changed = |name: &Name| best.state.node(*name).install.is_some_and(|version| version != preferred[name]);
+    let changed =
+        |name: &Name| best.outcome.state.node(*name).install.is_some_and(|version| version != preferred[name]);
     let moved = preferred.keys().filter(|name| changed(name)).map(|&name| universe.name(name).to_owned()).collect();
     best.solution(moved)
 }
 
-/// One try with fixed preferences.
-struct Attempt<'u> {
+/// What all tries with the same preferences share.
+struct Basis<'u> {
     universe: &'u Universe,
-    state: State<'u>,
     base: BTreeMap<Name, Version>,
+    preferred: BTreeMap<Name, Version>,
+}
+
+/// Where the algorithm ends: with luck, nothing is broken.
+struct Outcome<'u> {
+    state: State<'u>,
+    /// With the text of the request.
     requested: BTreeMap<Name, String>,
+    broken: Vec<Name>,
+}
+
+/// A try with fixed preferences that succeeded.
+struct Attempt<'u> {
+    basis: Basis<'u>,
+    outcome: Outcome<'u>,
 }
 
 impl<'u> Attempt<'u> {
@@ -188,41 +202,36 @@ impl<'u> Attempt<'u> {
             Base::Essential => essential(universe, preferred)?,
             Base::None => BTreeMap::new(),
         };
-        let mut alternatives: Vec<Vec<Wanted>> = Vec::new();
-        for text in &request.packages {
-            alternatives.push(request::parse(universe, text)?);
-        }
+        let basis = Basis { universe, base, preferred: preferred.clone() };
         let mut chosen: Vec<Wanted> = Vec::new();
-        for (number, mut options) in alternatives.into_iter().enumerate() {
+        for text in &request.packages {
+            let mut options = request::parse(universe, text)?;
             // The first alternative that can be had together with what stands before it.
             let last = options.len() - 1;
             let found = (0..last).find(|&option| {
                 let mut so_far = chosen.clone();
                 so_far.push(options[option].clone());
-                Self::install(universe, &base, preferred, &so_far).is_ok()
+                Self::mark(&basis, &so_far).is_ok_and(|outcome| outcome.broken.is_empty())
             });
-            debug_assert!(number < request.packages.len());
             chosen.push(options.swap_remove(found.unwrap_or(last)));
         }
-        let (state, requested) = Self::install(universe, &base, preferred, &chosen)?;
-        Ok(Self { universe, state, base, requested })
+        let mut outcome = Self::mark(&basis, &chosen)?;
+        if !outcome.broken.is_empty() {
+            return Err(explain::unsatisfiable(&basis, &chosen));
+        }
+        outcome.state.remove_garbage();
+        Ok(Self { basis, outcome })
     }
 
-    /// What `apt-get install` does with its arguments.
-    fn install(
-        universe: &'u Universe,
-        base: &BTreeMap<Name, Version>,
-        preferred: &BTreeMap<Name, Version>,
-        wanted: &[Wanted],
-    ) -> Result<(State<'u>, BTreeMap<Name, String>)> {
-        let mut state = State::new(universe, base, preferred);
+    /// What `apt-get install` does with its arguments. Fails if one of them means nothing.
+    fn mark(basis: &Basis<'u>, wanted: &[Wanted]) -> Result<Outcome<'u>> {
+        let mut state = State::new(basis.universe, &basis.base, &basis.preferred);
         let mut requested = BTreeMap::new();
         let mut order = Vec::new();
         let mut releases = Vec::new();
         for want in wanted {
             let (name, version) = request::select(&state, want)?;
-            requested.entry(name).or_insert_with(|| want.text.clone());
-            if !order.contains(&name) {
+            if requested.insert(name, want.text.clone()).is_none() {
                 order.push(name);
             }
             if let Some(release) = &want.release {
@@ -240,30 +249,26 @@ impl<'u> Attempt<'u> {
         let names: BTreeSet<Name> = requested.keys().copied().collect();
         Resolver::run(&mut state, &names);
         let broken = state.broken();
-        if !broken.is_empty() {
-            return Err(explain::unsatisfiable(universe, base, preferred, wanted, &broken));
-        }
-        state.remove_garbage();
-        Ok((state, requested))
+        Ok(Outcome { state, requested, broken })
     }
 
     fn solution(mut self, moved: BTreeSet<String>) -> Result<Solution> {
-        let names: Vec<Name> = self.state.installed.iter().copied().collect();
+        let names: Vec<Name> = self.outcome.state.installed.iter().copied().collect();
         let mut required: BTreeMap<Name, (BTreeSet<String>, BTreeSet<String>)> = BTreeMap::new();
         for &name in &names {
             self.note_requirements(name, &mut required);
         }
         let mut packages = Vec::with_capacity(names.len());
         for name in names {
-            let Some(version) = self.state.node(name).install else { continue };
-            let Some(index) = self.universe.indexes_of(version).next() else { continue };
+            let Some(version) = self.outcome.state.node(name).install else { continue };
+            let Some(index) = self.basis.universe.indexes_of(version).next() else { continue };
             let (required_by, provides_used) = required.remove(&name).unwrap_or_default();
             packages.push(Chosen {
-                package: self.universe.package(version)?,
+                package: self.basis.universe.package(version)?,
                 release: index.release().clone(),
                 index: index.label().to_owned(),
-                base: self.base.contains_key(&name),
-                requested: self.requested.get(&name).cloned(),
+                base: self.basis.base.contains_key(&name),
+                requested: self.outcome.requested.get(&name).cloned(),
                 required_by: required_by.into_iter().collect(),
                 provides_used: provides_used.into_iter().collect(),
             });
@@ -274,20 +279,20 @@ impl<'u> Attempt<'u> {
 
     /// For each dependency of a package, who satisfies it.
     fn note_requirements(&mut self, name: Name, required: &mut BTreeMap<Name, (BTreeSet<String>, BTreeSet<String>)>) {
-        let Some(version) = self.state.node(name).install else { return };
-        for dependency in self.state.dependencies(version).iter() {
+        let Some(version) = self.outcome.state.node(name).install else { return };
+        for dependency in self.outcome.state.dependencies(version).iter() {
             if !dependency.kind.is_critical() || dependency.kind.is_negative() {
                 continue;
             }
-            for target in self.state.targets(dependency, name, state::When::Then) {
-                let other = self.universe.name_of(target);
+            for target in self.outcome.state.targets(dependency, name, state::When::Then) {
+                let other = self.basis.universe.name_of(target);
                 if other == name {
                     continue;
                 }
                 let entry = required.entry(other).or_default();
-                entry.0.insert(self.universe.name(name).to_owned());
+                entry.0.insert(self.basis.universe.name(name).to_owned());
                 let plain = dependency.text.split(':').next().unwrap_or_default();
-                if plain != self.universe.name(other) {
+                if plain != self.basis.universe.name(other) {
                     entry.1.insert(plain.to_owned());
                 }
             }
@@ -325,3 +330,6 @@ fn essential(universe: &Universe, preferred: &BTreeMap<Name, Version>) -> Result
     state.remove_garbage();
     Ok(state.installed.iter().filter_map(|&name| Some((name, state.node(name).install?))).collect())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
-//! The orders in which apt meets packages, where its answer depends on them.
+//! The order in which apt meets packages, where its answer depends on it.
 //!
-//! Packages with equal scores are dealt with in the order in which apt's hash table and an unstable sort leave
-//! them. Neither means anything, but both are fixed, and to give apt's answers is to follow them.
+//! Packages with equal scores are dealt with in the order of apt's hash table. That order means nothing,
+//! but it is fixed, and to give apt's answers is to follow it.
 
 use super::super::universe::Name;
 
@@ -20,18 +20,4 @@ pub(super) fn by_table<'n>(names: impl Iterator<Item = Name>, text: impl Fn(Name
         .collect();
     keyed.sort_unstable();
     keyed.into_iter().map(|(_, _, _, name)| name).collect()
-}
-
-/// Sorted so that `before` holds between neighbours that differ.
-pub(super) fn sorted(mut names: Vec<Name>, before: impl Fn(Name, Name) -> bool) -> Vec<Name> {
-    names.sort_by(|&a, &b| {
-        if before(a, b) {
-            std::cmp::Ordering::Less
-        } else if before(b, a) {
-            std::cmp::Ordering::Greater
-        } else {
-            std::cmp::Ordering::Equal
-        }
-    });
-    names
 }

@@ -3,6 +3,7 @@
 //! Every package gets a score for how much depends on it. From the highest score to the lowest, each broken package
 //! is either mended by removing what stands against it, if that scores lower, or given up itself.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use super::super::index::Priority;
@@ -61,10 +62,10 @@ impl<'s, 'u> Resolver<'s, 'u> {
             pre_installed: BTreeSet::new(),
             upgrade_tried: BTreeSet::new(),
         };
-        let order = resolver.package_order();
+        let mut order = resolver.package_order();
         resolver.install_broken(&order);
         resolver.score();
-        let order = super::order::sorted(order, |a, b| resolver.scores[a as usize] > resolver.scores[b as usize]);
+        order.sort_by_key(|&name| Reverse(resolver.scores[name as usize]));
         let mut change = true;
         for round in 0..MAX_ROUNDS {
             if !change {
@@ -207,7 +208,8 @@ impl<'s, 'u> Resolver<'s, 'u> {
 
     /// Deals with one package, if it is broken. Whether anything changed.
     fn investigate(&mut self, name: Name, round: usize) -> bool {
-        let mut change = self.reinstate(name);
+        self.reinstate(name);
+        let mut change = false;
         if self.state.node(name).install.is_none() || !self.state.is_broken(name) {
             return change;
         }
@@ -258,18 +260,20 @@ impl<'s, 'u> Resolver<'s, 'u> {
     }
 
     /// An upgrade that was held back is tried once more.
-    fn reinstate(&mut self, name: Name) -> bool {
+    fn reinstate(&mut self, name: Name) {
         let node = *self.state.node(name);
         let held = node.candidate != node.install && node.current.is_some() && node.install.is_some();
         if !held || node.protected || !self.pre_installed.contains(&name) {
-            return false;
+            return;
         }
+        // As with apt, that is its last chance of any kind.
+        self.pre_installed.remove(&name);
+        self.upgrade_tried.insert(name);
         let before = self.state.broken().len();
         self.state.mark_install(name, false, 0, By::Solver);
         if self.state.is_broken(name) || before < self.state.broken().len() {
             self.state.mark_keep(name, By::Solver);
         }
-        false
     }
 
     fn give_up_group(&mut self, name: Name, otherwise: Otherwise) -> bool {

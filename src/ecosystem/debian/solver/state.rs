@@ -57,6 +57,8 @@ pub(super) struct State<'u> {
     pub nodes: Vec<Node>,
     /// Names of what will be installed in the end.
     pub installed: BTreeSet<Name>,
+    /// Names of what is installed now.
+    pub base: Vec<Name>,
     dependencies: BTreeMap<Version, Rc<[Dependency<'u>]>>,
     /// By the name a relation points at: candidates that it still believes in.
     believed: BTreeMap<Name, BTreeMap<Name, Option<Version>>>,
@@ -72,9 +74,14 @@ impl<'u> State<'u> {
         preferred: &BTreeMap<Name, Version>,
     ) -> Self {
         let mut nodes = Vec::with_capacity(universe.name_count());
+        let candidates = universe.candidates();
         for name in 0..universe.name_count() as Name {
             let current = installed.get(&name).copied();
-            let candidate = preferred.get(&name).copied().or_else(|| policy::candidate(universe, name, current));
+            let usual = match current {
+                Some(_) => policy::candidate(universe, name, current),
+                None => candidates[name as usize],
+            };
+            let candidate = preferred.get(&name).copied().or(usual);
             nodes.push(Node {
                 current,
                 candidate,
@@ -90,6 +97,7 @@ impl<'u> State<'u> {
             universe,
             nodes,
             installed: installed.keys().copied().collect(),
+            base: installed.keys().copied().collect(),
             dependencies: BTreeMap::new(),
             believed: BTreeMap::new(),
             // apt takes itself for essential where it decides.

@@ -1,0 +1,16 @@
+//! Every command as a new user tries it: exit code, what is printed where, and what becomes of the files.
+//!
+//! Each test has a machine of its own (`support/context.rs`) and needs no network.
+#![allow(clippy::print_stderr, clippy::disallowed_methods, reason = "tests say what they cannot do on this machine")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod build;
+mod definitions;
+mod lock;
+mod network;
+mod output;
+mod store;
+mod trouble;
+mod update;
