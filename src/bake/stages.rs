@@ -238,7 +238,15 @@ pub fn without_base(graph: &Graph<'_>, packages: &[Ready<'_>]) -> Result<StageRe
         ))
         .hint("accept each by name with `accept-unconfigured = [...]` in `[debian]`, or use `base = \"essential\"`"));
     }
-    let placed = crate::ecosystem::debian::overlap::place(&[], &known, &[])?;
+    let all: Vec<&StagePackage> = known.iter().collect();
+    let placed = crate::ecosystem::debian::overlap::place(&[], &all, &[], &BTreeSet::new())?;
+    if let Some((package, paths)) = placed.through.first_key_value() {
+        return Err(Error::no(format!(
+            "`{package}` has the folder `/{}`, which is a link in another package",
+            paths.first().map_or("", String::as_str)
+        ))
+        .hint("this needs the tree of `base = \"essential\"`"));
+    }
     let (unconfigured, installed): (Vec<_>, Vec<_>) =
         known.drain(..).map(|package| package.unpacked).partition(|package| package.has_scripts());
     let mut files = dpkg::database(&Existing::default(), &installed, State::Installed, epoch)?;

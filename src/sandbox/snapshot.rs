@@ -92,18 +92,19 @@ impl Snapshot {
         Ok(Self(all.into_iter().collect()))
     }
 
-    /// Takes over what `later` says of `paths`, and of the directories above them.
+    /// Takes over what `later` says of `paths`, and when the directories above them were changed last:
+    /// whatever else may have happened to those is no part of placing something in them.
     pub fn update(&mut self, later: &Self, paths: &[String]) {
         for path in paths {
+            if let Some(known) = later.0.get(path) {
+                self.0.insert(path.clone(), known.clone());
+            }
             let mut path = path.as_str();
-            loop {
-                if let Some(known) = later.0.get(path) {
-                    self.0.insert(path.to_owned(), known.clone());
+            while let Some((parent, _)) = path.rsplit_once('/') {
+                if let (Some(known), Some(later)) = (self.0.get_mut(parent), later.0.get(parent)) {
+                    known.mtime = later.mtime;
                 }
-                match path.rsplit_once('/') {
-                    Some((parent, _)) => path = parent,
-                    None => break,
-                }
+                path = parent;
             }
         }
     }

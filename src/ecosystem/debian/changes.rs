@@ -29,45 +29,53 @@ impl Before {
     ) -> Self {
         let mut before = Self::default();
         for layer in below {
-            before.add_directories(&layer.directories, true);
+            // Whiteouts concern what was there before, never what comes with them.
+            for entry in layer.parts.iter().flat_map(|part| &part.entries) {
+                if let Some(removed) = removed_by(&entry.path).filter(|_| !layer.skip.contains(&entry.path)) {
+                    before.remove(&removed);
+                }
+            }
+            before.add_directories(layer.directories.iter(), true);
             for part in &layer.parts {
                 before.add(&part.entries, &layer.skip);
             }
         }
         let nothing = BTreeSet::new();
         for package in packages {
-            before.add_directories(&package.part.directories, false);
-            before.add(&package.part.entries, leave_out.get(&package.unpacked.name).unwrap_or(&nothing));
+            let skip = leave_out.get(&package.unpacked.name).unwrap_or(&nothing);
+            let directories = package.part.directories.iter().filter(|entry| !skip.contains(&entry.path));
+            before.add_directories(directories, false);
+            before.add(&package.part.entries, skip);
         }
         before
     }
 
-    fn add_directories(&mut self, directories: &[Entry], replace: bool) {
+    /// The first package to ship a folder decides; a layer (`replace`) says what it became.
+    fn add_directories<'e>(&mut self, directories: impl Iterator<Item = &'e Entry>, replace: bool) {
         for directory in directories {
-            // The first package to ship a folder decides; a configured layer says what it became.
-            let known =
-                self.entries.get(&directory.path).is_some_and(|entry| entry.kind == Kind::Directory || !replace);
-            if replace || !known {
+            if replace || !self.entries.contains_key(&directory.path) {
                 self.entries.insert(directory.path.clone(), directory.clone());
             }
         }
     }
 
     fn add(&mut self, entries: &[Entry], skip: &BTreeSet<String>) {
-        for entry in entries.iter().filter(|entry| !skip.contains(&entry.path)) {
-            match removed_by(&entry.path) {
-                Some(removed) => self.remove(&removed),
-                None => {
-                    self.entries.insert(entry.path.clone(), entry.clone());
-                }
+        for entry in entries.iter().filter(|entry| !skip.contains(&entry.path) && removed_by(&entry.path).is_none()) {
+            if self.entries.get(&entry.path).is_some_and(|known| known.kind == Kind::Directory) {
+                self.remove(&entry.path);
             }
+            self.entries.insert(entry.path.clone(), entry.clone());
         }
     }
 
     fn remove(&mut self, path: &str) {
         self.entries.remove(path);
-        let below = format!("{path}/");
-        self.entries.retain(|other, _| !other.starts_with(&below));
+        let prefix = format!("{path}/");
+        let range = self.entries.range(prefix.clone()..).map(|(path, _)| path);
+        let below: Vec<String> = range.take_while(|path| path.starts_with(&prefix)).cloned().collect();
+        for path in below {
+            self.entries.remove(&path);
+        }
     }
 }
 
@@ -83,6 +91,8 @@ fn removed_by(path: &str) -> Option<String> {
 pub struct Changed {
     /// By path: what is there now (`None`: removed), and when it was changed.
     entries: BTreeMap<String, (Option<Entry>, u64)>,
+    /// What the files were that rules took away, for their other names.
+    dropped: BTreeMap<String, Kind>,
 }
 
 impl Changed {
@@ -131,7 +141,7 @@ impl Changed {
                 entries.insert(path, change);
             }
         }
-        Self { entries }
+        Self { entries, dropped: BTreeMap::new() }
     }
 
     /// Applies every rule of [`RULES`] to what the scripts made. What a package ships stays as shipped.
@@ -173,11 +183,16 @@ impl Changed {
         let below = format!("{path}/");
         let name = path.rsplit('/').next().unwrap_or(path);
         let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let dropped = &mut self.dropped;
         self.entries.retain(|other, (entry, _)| {
             let points_at_it = matches!(entry, Some(Entry { kind: Kind::Symlink { target }, .. })
                 if target.trim_start_matches('/') == path
                     || (target == name && other.rsplit_once('/').map_or("", |(folder, _)| folder) == folder));
-            other != path && !other.starts_with(&below) && !points_at_it
+            let keep = other != path && !other.starts_with(&below) && !points_at_it;
+            if let (false, Some(Entry { kind: kind @ Kind::File { .. }, .. })) = (keep, entry) {
+                dropped.insert(other.clone(), kind.clone());
+            }
+            keep
         });
     }
 
@@ -210,10 +225,10 @@ impl Changed {
     }
 
     /// The directories and entries of the layer, parents with their effective owner and mode.
-    pub fn into_entries(self, before: &Before) -> (Vec<Entry>, Vec<Entry>) {
+    pub fn into_entries(mut self, before: &Before) -> (Vec<Entry>, Vec<Entry>) {
+        self.mend_links();
         let mut directories: BTreeMap<String, Entry> = BTreeMap::new();
         let mut entries: BTreeMap<String, Entry> = BTreeMap::new();
-        let mut removed: Option<String> = None;
         for (path, (entry, _)) in &self.entries {
             match entry {
                 Some(entry) if entry.kind == Kind::Directory => {
@@ -222,24 +237,20 @@ impl Changed {
                 Some(entry) => {
                     entries.insert(path.clone(), entry.clone());
                 }
-                // The whiteout of a folder removes what is below it.
-                None if removed.as_ref().is_some_and(|folder| path.starts_with(&format!("{folder}/"))) => {}
+                // What takes away a folder takes away what is below it.
+                None if parents(path).any(|folder| self.is_no_folder(folder)) => {}
                 None => {
-                    removed = Some(path.clone());
                     let whiteout = whiteout(path);
                     entries.insert(whiteout.path.clone(), whiteout);
                 }
             }
         }
-        for path in entries.keys().chain(&directories.keys().cloned().collect::<Vec<_>>()) {
-            let mut path = path.as_str();
-            while let Some((folder, _)) = path.rsplit_once('/') {
-                if !directories.contains_key(folder)
-                    && let Some(known) = before.entries.get(folder)
-                {
-                    directories.insert(folder.to_owned(), known.clone());
-                }
-                path = folder;
+        let paths: Vec<String> = entries.keys().chain(directories.keys()).cloned().collect();
+        for folder in paths.iter().flat_map(|path| parents(path)) {
+            if !directories.contains_key(folder)
+                && let Some(known) = before.entries.get(folder)
+            {
+                directories.insert(folder.to_owned(), known.clone());
             }
         }
         // A hard link comes after the file it names.
@@ -248,6 +259,42 @@ impl Changed {
         ordered.extend(links);
         (directories.into_values().collect(), ordered)
     }
+
+    /// Whether the change at `path` is that there is no folder any more.
+    fn is_no_folder(&self, path: &str) -> bool {
+        self.entries
+            .get(path)
+            .is_some_and(|(entry, _)| entry.as_ref().is_none_or(|entry| entry.kind != Kind::Directory))
+    }
+
+    /// Where a rule took away the first name of a file, the next one becomes the file.
+    fn mend_links(&mut self) {
+        let gone = |entry: &Option<Entry>| match entry {
+            Some(Entry { kind: Kind::HardLink { target }, .. }) if !self.entries.contains_key(target) => {
+                Some(target.clone())
+            }
+            _ => None,
+        };
+        let orphans: Vec<(String, String)> =
+            self.entries.iter().filter_map(|(path, (entry, _))| Some((path.clone(), gone(entry)?))).collect();
+        let mut first_names: BTreeMap<String, String> = BTreeMap::new();
+        for (path, target) in orphans {
+            let Some((Some(entry), _)) = self.entries.get_mut(&path) else { continue };
+            match (first_names.get(&target), self.dropped.get(&target)) {
+                (Some(first), _) => entry.kind = Kind::HardLink { target: first.clone() },
+                (None, Some(kind)) => {
+                    entry.kind = kind.clone();
+                    first_names.insert(target, path);
+                }
+                (None, None) => {}
+            }
+        }
+    }
+}
+
+/// The folders that a path is in, the nearest last.
+fn parents(path: &str) -> impl Iterator<Item = &str> {
+    path.match_indices('/').map(|(at, _)| &path[..at])
 }
 
 fn whiteout(path: &str) -> Entry {
@@ -263,3 +310,6 @@ fn whiteout(path: &str) -> Entry {
         xattrs: BTreeMap::new(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,7 +23,7 @@ pub struct Unpacked {
     pub members: BTreeMap<String, Member>,
     /// What it ships, as in `info/*.list`: absolute, in the archive's order, `/.` first.
     pub paths: Vec<String>,
-    /// Conffiles that are in place, with the MD5 of their content in hexadecimal.
+    /// Conffiles, with the MD5 of their content in hexadecimal or what dpkg writes instead.
     pub conffiles: Vec<(String, String)>,
     /// `path` to MD5 of its other files, for packages that ship no `md5sums`.
     pub generated_md5sums: Option<String>,
@@ -101,6 +101,8 @@ pub struct Existing {
     pub file_interests: String,
     /// The other files in `triggers/` by name: who is interested in each named trigger.
     pub named_interests: BTreeMap<String, String>,
+    /// `triggers/Unincorp`: what scripts have activated and dpkg has not taken up yet.
+    pub activated: String,
 }
 
 /// The files that make `packages` known, on top of what `existing` says. `epoch` is the time of files
@@ -117,8 +119,10 @@ pub fn database(existing: &Existing, packages: &[Unpacked], state: State, epoch:
     put(format!("{ADMIN}/status"), status);
     if existing.status.is_empty() {
         put(format!("{ADMIN}/info/format"), "1\n".to_owned());
-        for empty in ["diversions", "statoverride"] {
-            put(format!("{ADMIN}/{empty}"), String::new());
+        put(format!("{ADMIN}/diversions"), String::new());
+        // As debootstrap and mmdebstrap write it: dpkg's own architecture is the first.
+        if let Some(native) = packages.iter().map(|package| &package.architecture).find(|name| *name != "all") {
+            put(format!("{ADMIN}/arch"), format!("{native}\n"));
         }
     }
 
@@ -127,7 +131,7 @@ pub fn database(existing: &Existing, packages: &[Unpacked], state: State, epoch:
         put(format!("{ADMIN}/triggers/{name}"), text);
     }
     if state == State::Unpacked {
-        put(format!("{ADMIN}/triggers/Unincorp"), interests.activated_by(packages)?);
+        put(format!("{ADMIN}/triggers/Unincorp"), interests.activated_by(packages, &existing.activated)?);
     }
     for package in packages {
         let base = format!("{ADMIN}/info/{}", package.instance());
@@ -191,10 +195,16 @@ impl Interests {
         files
     }
 
-    /// `triggers/Unincorp`: what unpacking `packages` activates, each trigger with the packages that wait
-    /// for it, or `-`.
-    fn activated_by(&self, packages: &[Unpacked]) -> Result<String> {
+    /// `triggers/Unincorp`: what unpacking `packages` activates besides `before`, each trigger with the
+    /// packages that wait for it, or `-`.
+    fn activated_by(&self, packages: &[Unpacked], before: &str) -> Result<String> {
         let mut activated: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for line in before.lines() {
+            let mut words = line.split(' ').map(str::to_owned);
+            if let Some(trigger) = words.next() {
+                activated.entry(trigger).or_default().extend(words);
+            }
+        }
         for package in packages {
             for (directive, trigger) in directives(package)? {
                 match directive.as_str() {
@@ -355,6 +365,8 @@ mod tests {
         );
         assert_eq!(text(&files, "info/a.list"), "/.\n");
         assert_eq!(text(&files, "info/format"), "1\n");
+        assert_eq!(text(&files, "arch"), "amd64\n");
+        assert!(!files.contains_key("var/lib/dpkg/statoverride"));
     }
 
     #[test]
@@ -363,13 +375,14 @@ mod tests {
             status: "Package: debianutils\nStatus: install ok installed\n\n".to_owned(),
             file_interests: "/usr/share/debianutils/shells.d debianutils\n/usr/share/man man-db/noawait\n".to_owned(),
             named_interests: BTreeMap::from([("ldconfig".to_owned(), "libc-bin\n".to_owned())]),
+            activated: "by-hand -\n/usr/share/debianutils/shells.d -\n".to_owned(),
         };
         let packages = [
             package("zsh", "", &["/.", "/usr/share/debianutils/shells.d/zsh", "/usr/share/manual"]),
             package("libz", "activate-noawait ldconfig # comment\ninterest-noawait new-one\n", &["/."]),
         ];
         let files = database(&existing, &packages, State::Unpacked, 7).unwrap();
-        assert_eq!(text(&files, "triggers/Unincorp"), "/usr/share/debianutils/shells.d zsh\nldconfig -\n");
+        assert_eq!(text(&files, "triggers/Unincorp"), "/usr/share/debianutils/shells.d zsh\nby-hand -\nldconfig -\n");
         assert_eq!(text(&files, "triggers/new-one"), "libz:amd64/noawait\n");
         assert_eq!(text(&files, "triggers/ldconfig"), "libc-bin\n");
         assert!(files.contains_key("var/lib/dpkg/info/libz:amd64.triggers"));

@@ -18,6 +18,7 @@ pub mod part;
 pub mod policy;
 pub mod relation;
 pub mod release;
+mod rounds;
 pub mod rules;
 pub mod signature;
 pub mod solver;

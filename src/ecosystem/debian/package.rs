@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
+use md5::{Digest as _, Md5};
+
 use super::deb::Control;
 use super::dpkg::{Member, Unpacked};
 use super::exclusions::Exclusions;
@@ -10,6 +12,7 @@ use super::part::{DebPart, PartOptions, deb_part};
 use super::stage::StagePackage;
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
+use crate::layer::{gzip, tar};
 use crate::store::Store;
 
 /// Bytes of one member of a control archive.
@@ -43,8 +46,16 @@ pub fn stage_package(store: &Store, locked: &Locked<'_>, deb: &DebPart) -> Resul
     control.check_identity(locked.name, locked.version, locked.architecture)?;
     let mut members = members(&bytes).context(what)?;
     let paragraph = members.remove("control").ok_or_else(|| Error::new("it has no `control` file")).context(what)?;
-    let conffiles =
-        deb.conffiles.iter().filter_map(|conffile| Some((conffile.path.clone(), conffile.md5.clone()?))).collect();
+    let conffiles = deb.conffiles.iter().filter_map(|conffile| {
+        // What is to be removed by upgrades is noted as dpkg notes it when there was nothing before.
+        let noted = || conffile.remove_on_upgrade.then(|| "newconffile remove-on-upgrade".to_owned());
+        Some((conffile.path.clone(), conffile.md5.clone().or_else(noted)?))
+    });
+    let conffiles = conffiles.collect();
+    let generated_md5sums = match members.contains_key("md5sums") {
+        true => None,
+        false => Some(md5sums(store, deb).context(what)?),
+    };
     Ok(StagePackage {
         unpacked: Unpacked {
             name: locked.name.to_owned(),
@@ -57,10 +68,38 @@ pub fn stage_package(store: &Store, locked: &Locked<'_>, deb: &DebPart) -> Resul
             members,
             paths: deb.paths.clone(),
             conffiles,
-            generated_md5sums: None,
+            generated_md5sums,
         },
         part: deb.part.clone(),
     })
+}
+
+/// The `md5sums` that dpkg makes for a package that ships none: of its files in place, conffiles apart, in
+/// the package's order and spelling (dpkg(1), `info/*.md5sums`).
+fn md5sums(store: &Store, deb: &DebPart) -> Result<String> {
+    let mut reader = tar::Reader::new(gzip::reader(store.open_checked(&deb.part.content)?));
+    let mut sums: BTreeMap<String, String> = BTreeMap::new();
+    while let Some(item) = reader.next_item()? {
+        let sum = match item.typeflag {
+            b'0' => {
+                let mut bytes = Vec::new();
+                reader.read_to_end(&mut bytes)?;
+                Some(hex::encode(Md5::digest(&bytes)))
+            }
+            b'1' => sums.get(&item.link).cloned(),
+            _ => None,
+        };
+        if let Some(sum) = sum {
+            sums.insert(item.path, sum);
+        }
+    }
+    let conffiles: BTreeSet<&str> = deb.conffiles.iter().map(|conffile| conffile.path.as_str()).collect();
+    let listed = deb.paths.iter().filter(|path| !conffiles.contains(path.as_str())).filter_map(|path| {
+        let path = path.trim_start_matches('/');
+        let sum = sums.get(path).or_else(|| sums.get(&format!("usr/{path}")))?;
+        Some(format!("{sum}  {path}\n"))
+    });
+    Ok(listed.collect())
 }
 
 /// The SHA-256 over a package's scripts, each with its name and length before it; none if it has none
@@ -82,7 +121,7 @@ pub fn scripts(package: &Unpacked) -> Option<Digest> {
 /// The members of a plain control archive, with their times. [`Control::read`] has checked it.
 fn members(control_tar: &[u8]) -> Result<BTreeMap<String, Member>> {
     let mut members = BTreeMap::new();
-    for entry in tar::Archive::new(control_tar).entries()? {
+    for entry in ::tar::Archive::new(control_tar).entries()? {
         let entry = entry?;
         if !entry.header().entry_type().is_file() {
             continue;

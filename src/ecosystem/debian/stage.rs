@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::dpkg::{self, Existing, Files, State, Unpacked};
 use super::overlap::{self, Placed};
+use super::rounds::{self, Round};
 use super::{changes, rules};
 use crate::error::{Context, Error, Kind, Result};
-use crate::layer::{Entry, Part};
+use crate::layer::{Entry, Kind as EntryKind, Part};
 use crate::sandbox::{Command, Extraction, Session};
 
 /// A package of a stage: what dpkg is told, and what it contributes.
@@ -52,84 +53,182 @@ pub struct Configured {
 
 /// Configures a stage in a session whose tree is empty.
 pub fn configure(session: &mut Session, stage: &Stage<'_>) -> Result<Configured> {
-    let mut runner = Runner { session, stage, started: Vec::new() };
+    let mut runner = Runner {
+        session,
+        stage,
+        unpacked: Vec::new(),
+        placed: Placed::default(),
+        folders: BTreeSet::new(),
+        made: BTreeSet::new(),
+        started: Vec::new(),
+    };
     runner.session.extract(stage.below).context(|| "putting the tree below together")?;
-    let first = stage.configured.is_empty();
-    // Below the base there is no shell yet: its preinst scripts can only run once it is unpacked.
-    let mut waiting: Vec<&StagePackage> =
-        stage.packages.iter().filter(|package| package.unpacked.members.contains_key("preinst")).collect();
-    if !first {
-        runner.session.mark()?;
-        runner.preseed()?;
-        let inside: BTreeSet<&str> = stage.packages.iter().map(|package| package.unpacked.name.as_str()).collect();
-        let (late, early) = waiting.into_iter().partition(|package| pre_depends_on(&package.unpacked, &inside));
-        waiting = late;
-        for package in early {
-            runner.preinst(&package.unpacked)?;
-        }
-    }
-    let placed = runner.place(first)?;
-    runner.tell_dpkg(first, &placed)?;
-    if first {
-        runner.preinst_all(&waiting, false)?;
+    if stage.configured.is_empty() {
+        runner.first()?
     } else {
-        runner.preinst_all(&waiting, true)?;
+        runner.further()?
     }
     runner.configure_all()?;
-    runner.finish(placed)
+    runner.finish()
 }
 
 struct Runner<'a> {
     session: &'a mut Session,
     stage: &'a Stage<'a>,
+    /// The stage's packages that are unpacked so far.
+    unpacked: Vec<&'a StagePackage>,
+    /// What was decided about their files.
+    placed: Placed,
+    /// The folders that packages have brought.
+    folders: BTreeSet<&'a str>,
+    /// The folders that were made for files that only exist while scripts run.
+    made: BTreeSet<String>,
     /// When each script started, in nanoseconds of the file system's clock, and its name.
     started: Vec<(u64, String)>,
 }
 
-impl Runner<'_> {
-    /// Places the packages' files, except what another package replaces or diverts.
-    fn place(&mut self, first: bool) -> Result<Placed> {
+impl<'a> Runner<'a> {
+    /// Unpacks a base. Below it there is no shell yet: its preinst scripts can only run once it is there.
+    fn first(&mut self) -> Result<()> {
+        let all: Vec<&StagePackage> = self.stage.packages.iter().collect();
+        self.place(&all)?;
+        self.session.mark()?;
+        self.tell_dpkg(&all)?;
+        self.prepare(|_| true)?;
+        all.into_iter().try_for_each(|package| self.preinst(&package.unpacked))
+    }
+
+    /// Unpacks packages on a base as dpkg would: what they pre-depend on is configured before.
+    fn further(&mut self) -> Result<()> {
+        self.session.mark()?;
+        self.prepare(|package| package.is_none())?;
+        self.preseed()?;
+        self.folders = self
+            .stage
+            .below
+            .iter()
+            .flat_map(|layer| layer.directories.iter().map(|directory| directory.path.as_str()))
+            .collect();
+        for Round { unpack, configure } in rounds::rounds(self.stage.packages) {
+            for package in &unpack {
+                self.preinst(&package.unpacked)?;
+            }
+            let marked = self.place(&unpack)?;
+            self.session.mark_paths(marked)?;
+            self.tell_dpkg(&unpack)?;
+            let inside: BTreeSet<&str> = unpack.iter().map(|package| package.unpacked.name.as_str()).collect();
+            self.prepare(|package| package.is_some_and(|package| inside.contains(package)))?;
+            if !configure.is_empty() {
+                self.dpkg(&["--no-triggers", "--configure"], &configure)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Places the files of `now`, except what another package replaces or diverts; the paths placed.
+    fn place(&mut self, now: &[&'a StagePackage]) -> Result<Vec<String>> {
         let text = self.session.read("var/lib/dpkg/diversions")?.unwrap_or_default();
         let diversions = dpkg::diversions(&String::from_utf8_lossy(&text));
-        let placed = overlap::place(self.stage.configured, self.stage.packages, &diversions)?;
-        self.place_diverted(&placed)?;
-        let packages = self.stage.packages.iter();
-        let known =
-            self.stage.below.iter().flat_map(|layer| layer.directories.iter().map(|directory| directory.path.as_str()));
-        let placement =
-            placement(known, packages.map(|package| (&package.part, placed.leave_out.get(&package.unpacked.name))));
+        self.unpacked.extend(now);
+        let configured: Vec<&StagePackage> = self.stage.configured.iter().collect();
+        self.placed = overlap::place(&configured, &self.unpacked, &diversions, &self.links())?;
+        let known = self.known_folders(now)?;
+        self.place_diverted(now)?;
+        let parts = now.iter().map(|package| (&package.part, self.placed.leave_out.get(&package.unpacked.name)));
+        let placement = placement(known.iter().map(String::as_str), parts);
         self.session.extract(&placement).context(|| "unpacking the stage's packages")?;
-        if first {
-            self.session.mark()?;
-        } else {
-            let placed = placement.iter().flat_map(|layer| {
-                let entries =
-                    layer.parts.iter().flat_map(|part| &part.entries).filter(|entry| !layer.skip.contains(&entry.path));
-                layer.directories.iter().chain(entries).map(|entry| entry.path.clone())
-            });
-            self.session.mark_paths(placed.collect())?;
+        self.place_through(now)?;
+        let paths = |layer: &Extraction| -> Vec<String> {
+            let entries = layer.parts.iter().flat_map(|part| &part.entries);
+            let entries = entries.filter(|entry| !layer.skip.contains(&entry.path));
+            layer.directories.iter().chain(entries).map(|entry| entry.path.clone()).collect()
+        };
+        Ok(placement.iter().flat_map(paths).collect())
+    }
+
+    /// The symbolic links in the tree below.
+    fn links(&self) -> BTreeSet<&'a str> {
+        let entries = self.stage.below.iter().flat_map(|layer| &layer.parts).flat_map(|part| &part.entries);
+        entries
+            .filter(|entry| matches!(entry.kind, EntryKind::Symlink { .. }))
+            .map(|entry| entry.path.as_str())
+            .collect()
+    }
+
+    /// The folders that are there: dpkg does not touch what it finds, whoever made it.
+    fn known_folders(&mut self, now: &[&'a StagePackage]) -> Result<BTreeSet<String>> {
+        let mut known: BTreeSet<String> = self.folders.iter().map(|path| (*path).to_owned()).collect();
+        let wanted: BTreeSet<&'a str> =
+            now.iter().flat_map(|package| &package.part.directories).map(|entry| entry.path.as_str()).collect();
+        let mut missing: Option<&str> = None;
+        for path in &wanted {
+            // In a folder that is not there is nothing.
+            let below =
+                missing.is_some_and(|folder| path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/')));
+            if below || known.contains(*path) {
+                continue;
+            }
+            if self.session.exists(path)? {
+                known.insert((*path).to_owned());
+            } else {
+                missing = Some(path);
+            }
         }
-        Ok(placed)
+        self.folders.extend(wanted);
+        Ok(known)
     }
 
     /// Places diverted files where their diversions say. They are in no package's part of the image: they
     /// become part of what the stage changed.
-    fn place_diverted(&mut self, placed: &Placed) -> Result<()> {
-        for package in self.stage.packages {
-            let Some(diverted) = placed.diverted.get(&package.unpacked.name) else { continue };
-            let others =
-                package.part.entries.iter().map(|entry| &entry.path).filter(|path| !diverted.contains_key(*path));
+    fn place_diverted(&mut self, now: &[&StagePackage]) -> Result<()> {
+        const KEPT: &str = "var/lib/dpkg/kiln-kept";
+        for package in now {
+            let Some(diverted) = self.placed.diverted.get(&package.unpacked.name) else { continue };
+            for (from, to) in diverted {
+                let others = package.part.entries.iter().map(|entry| &entry.path).filter(|path| *path != from);
+                let mut only = Extraction {
+                    directories: Vec::new(),
+                    parts: vec![package.part.clone()],
+                    skip: others.cloned().collect(),
+                };
+                for folder in &package.part.directories {
+                    if from.strip_prefix(folder.path.as_str()).is_some_and(|rest| rest.starts_with('/'))
+                        && !self.session.exists(&folder.path)?
+                    {
+                        only.directories.push(folder.clone());
+                    }
+                }
+                // The file of the package that diverts may be there already.
+                let taken = self.session.exists(from)?;
+                if taken {
+                    self.session.rename(from, KEPT)?;
+                }
+                self.session
+                    .extract(&[only])
+                    .and_then(|_| self.session.rename(from, to))
+                    .context(|| format!("placing the diverted file /{from} of `{}`", package.unpacked.name))?;
+                if taken {
+                    self.session.rename(KEPT, from)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Places what goes through a link into another folder. It too becomes part of what the stage changed.
+    fn place_through(&mut self, now: &[&StagePackage]) -> Result<()> {
+        for package in now {
+            let Some(through) = self.placed.through.get(&package.unpacked.name) else { continue };
+            let part = &package.part;
+            let others = part.entries.iter().map(|entry| &entry.path).filter(|path| !through.contains(*path));
             let only = Extraction {
-                directories: package.part.directories.clone(),
-                parts: vec![package.part.clone()],
+                directories: part.directories.iter().filter(|entry| through.contains(&entry.path)).cloned().collect(),
+                parts: vec![part.clone()],
                 skip: others.cloned().collect(),
             };
             self.session
                 .extract(&[only])
-                .context(|| format!("placing the diverted files of `{}`", package.unpacked.name))?;
-            for (from, to) in diverted {
-                self.session.rename(from, to)?;
-            }
+                .context(|| format!("placing the files of `{}` in folders that are links", package.unpacked.name))?;
         }
         Ok(())
     }
@@ -142,22 +241,42 @@ impl Runner<'_> {
         self.session.write_all(&files)
     }
 
-    /// Writes dpkg's database and what else has to be there before scripts run.
-    fn tell_dpkg(&mut self, first: bool, placed: &Placed) -> Result<()> {
+    /// Makes `now` known to dpkg as unpacked.
+    fn tell_dpkg(&mut self, now: &[&StagePackage]) -> Result<()> {
+        let first = self.stage.configured.is_empty();
         let existing = if first { Existing::default() } else { self.existing()? };
-        let mut unpacked: Vec<Unpacked> = self.stage.packages.iter().map(|package| package.unpacked.clone()).collect();
+        let mut unpacked: Vec<Unpacked> = now.iter().map(|package| package.unpacked.clone()).collect();
         for package in &mut unpacked {
-            // dpkg's lists drop what another package has taken over.
-            if let Some(replaced) = placed.replaced.get(&package.name) {
-                package.paths.retain(|path| !replaced.contains(path.trim_start_matches('/')));
+            if let Some(replaced) = self.placed.replaced.get(&package.name) {
+                package.paths.retain(|path| !is_among(path, replaced));
             }
         }
         let mut files = dpkg::database(&existing, &unpacked, State::Unpacked, self.stage.epoch)?;
-        files.extend(self.stage.files.clone());
+        if first {
+            files.extend(self.stage.files.clone());
+        } else {
+            files.extend(self.shortened_lists(now)?);
+        }
         self.write_files(&files)?;
-        self.apply_stat_overrides()?;
-        let temporary = self.preparations();
-        self.write_files(&temporary)
+        self.apply_stat_overrides(now)
+    }
+
+    /// The lists of packages unpacked before, without the files that `now` has taken over.
+    fn shortened_lists(&mut self, now: &[&StagePackage]) -> Result<Files> {
+        let mut files = Files::new();
+        let before = self.stage.configured.iter().chain(self.unpacked.iter().copied());
+        for package in before.filter(|package| !now.iter().any(|new| new.unpacked.name == package.unpacked.name)) {
+            let Some(replaced) = self.placed.replaced.get(&package.unpacked.name) else { continue };
+            let path = format!("var/lib/dpkg/info/{}.list", package.unpacked.instance());
+            let text = String::from_utf8_lossy(&self.session.read(&path)?.unwrap_or_default()).into_owned();
+            let shorter: String =
+                text.lines().filter(|line| !is_among(line, replaced)).flat_map(|line| [line, "\n"]).collect();
+            if shorter != text {
+                let content = shorter.into_bytes();
+                files.insert(path, dpkg::Member { mode: 0o644, mtime: self.stage.epoch, content });
+            }
+        }
+        Ok(files)
     }
 
     fn existing(&mut self) -> Result<Existing> {
@@ -166,6 +285,7 @@ impl Runner<'_> {
         };
         let status = read("var/lib/dpkg/status")?;
         let file_interests = read("var/lib/dpkg/triggers/File")?;
+        let activated = read("var/lib/dpkg/triggers/Unincorp")?;
         let mut named_interests = BTreeMap::new();
         for name in self.session.list("var/lib/dpkg/triggers")? {
             if !["File", "Unincorp", "Lock"].contains(&name.as_str()) {
@@ -173,34 +293,44 @@ impl Runner<'_> {
                 named_interests.insert(name, String::from_utf8_lossy(&text).into_owned());
             }
         }
-        Ok(Existing { status, file_interests, named_interests })
+        Ok(Existing { status, file_interests, named_interests, activated })
     }
 
-    /// Files that only exist while scripts run.
-    fn preparations(&self) -> Files {
+    /// Writes the files that only exist while scripts run, of those packages that `whose` is true of.
+    fn prepare(&mut self, whose: impl Fn(Option<&str>) -> bool) -> Result<()> {
         let mut files = Files::new();
-        let all = self.stage.configured.iter().chain(self.stage.packages);
-        let names: BTreeSet<&str> = all.map(|package| package.unpacked.name.as_str()).collect();
-        for preparation in rules::PREPARATIONS {
-            if preparation.package.is_none_or(|package| names.contains(package)) {
+        for preparation in rules::PREPARATIONS.iter().filter(|preparation| whose(preparation.package)) {
+            if preparation.package.is_none_or(|name| self.has(name)) {
+                for (at, _) in preparation.path.match_indices('/') {
+                    let folder = &preparation.path[..at];
+                    if !self.session.exists(folder)? {
+                        self.made.insert(folder.to_owned());
+                    }
+                }
                 let content = preparation.content.as_bytes().to_vec();
                 files.insert(preparation.path.to_owned(), dpkg::Member { mode: preparation.mode, mtime: 0, content });
             }
         }
-        files
+        self.write_files(&files)
+    }
+
+    /// Whether a package is unpacked.
+    fn has(&self, name: &str) -> bool {
+        self.stage.configured.iter().chain(self.unpacked.iter().copied()).any(|package| package.unpacked.name == name)
     }
 
     /// An override that a preinst registered holds for files that are unpacked afterwards.
-    fn apply_stat_overrides(&mut self) -> Result<()> {
+    fn apply_stat_overrides(&mut self, now: &[&StagePackage]) -> Result<()> {
         let text = self.session.read("var/lib/dpkg/statoverride")?.unwrap_or_default();
         for entry in dpkg::stat_overrides(&String::from_utf8_lossy(&text)) {
-            if !self.session.exists(entry.path.trim_start_matches('/'))? {
+            if !now.iter().any(|package| package.unpacked.paths.contains(&entry.path)) {
                 continue;
             }
-            for arguments in [
-                ["chown", "--no-dereference", &format!("{}:{}", entry.user, entry.group), &entry.path],
-                ["chmod", "--", &entry.mode, &entry.path],
-            ] {
+            // `#` marks a number (dpkg-statoverride(1)).
+            let owner = format!("{}:{}", entry.user.trim_start_matches('#'), entry.group.trim_start_matches('#'));
+            for arguments in
+                [["chown", "--no-dereference", &owner, &entry.path], ["chmod", "--", &entry.mode, &entry.path]]
+            {
                 self.run(&format!("statoverride of {}", entry.path), &arguments, BTreeMap::new())?;
             }
         }
@@ -224,26 +354,12 @@ impl Runner<'_> {
         self.session.remove(ANSWERS)
     }
 
-    /// Runs the preinst scripts of packages whose files are placed already.
-    fn preinst_all(&mut self, packages: &[&StagePackage], pre_depends: bool) -> Result<()> {
-        for package in packages {
-            if pre_depends {
-                let inside: BTreeSet<&str> =
-                    self.stage.packages.iter().map(|package| package.unpacked.name.as_str()).collect();
-                let wanted: Vec<String> = relation_names(&package.unpacked, "Pre-Depends")
-                    .into_iter()
-                    .filter(|name| inside.contains(name.as_str()))
-                    .collect();
-                self.dpkg_configure(&wanted)?;
-            }
-            self.preinst(&package.unpacked)?;
-        }
-        Ok(())
-    }
-
     /// Runs one `preinst install` as dpkg does: from `tmp.ci`, where debconf looks for its neighbours.
     fn preinst(&mut self, package: &Unpacked) -> Result<()> {
         const FOLDER: &str = "var/lib/dpkg/tmp.ci";
+        if !package.members.contains_key("preinst") {
+            return Ok(());
+        }
         let mut files: Files =
             package.members.iter().map(|(name, member)| (format!("{FOLDER}/{name}"), member.clone())).collect();
         let control = dpkg::Member { mode: 0o644, mtime: 0, content: package.paragraph.clone().into_bytes() };
@@ -258,13 +374,21 @@ impl Runner<'_> {
             ("DPKG_ADMINDIR".to_owned(), "/var/lib/dpkg".to_owned()),
             ("DPKG_FORCE".to_owned(), "security-mac,downgrade".to_owned()),
             ("DPKG_ROOT".to_owned(), String::new()),
+            ("DPKG_RUNNING_VERSION".to_owned(), self.dpkg_version()),
         ]);
-        self.run(&format!("{} preinst", package.name), &[&format!("/{FOLDER}/preinst"), "install"], environment)?;
+        self.run(&format!("`{}` preinst", package.name), &[&format!("/{FOLDER}/preinst"), "install"], environment)?;
         self.session.remove(FOLDER)
     }
 
+    /// The version that dpkg inside the tree says it has: its package's.
+    fn dpkg_version(&self) -> String {
+        let mut all = self.stage.configured.iter().chain(self.stage.packages);
+        all.find(|package| package.unpacked.name == "dpkg")
+            .map_or_else(String::new, |dpkg| dpkg.unpacked.version.clone())
+    }
+
     fn configure_all(&mut self) -> Result<()> {
-        self.dpkg_configure(&["-a".to_owned()])?;
+        self.dpkg(&["--configure"], &["-a"])?;
         let status = self.session.read("var/lib/dpkg/status")?.unwrap_or_default();
         if let Some((package, state)) = dpkg::unfinished(&String::from_utf8_lossy(&status)).into_iter().next() {
             return Err(Error::new(format!(
@@ -274,13 +398,10 @@ impl Runner<'_> {
         Ok(())
     }
 
-    fn dpkg_configure(&mut self, packages: &[String]) -> Result<()> {
-        if packages.is_empty() {
-            return Ok(());
-        }
+    fn dpkg(&mut self, action: &[&str], packages: &[&str]) -> Result<()> {
         // `--force-depends` as every builder needs it: the Essential set depends on itself in circles.
-        let mut arguments = vec!["dpkg", "--status-fd", "3", "--force-depends", "--configure"];
-        arguments.extend(packages.iter().map(String::as_str));
+        let mut arguments = vec!["dpkg", "--status-fd", "3", "--force-depends"];
+        arguments.extend(action.iter().chain(packages));
         let output = self.run("dpkg", &arguments, BTreeMap::new())?;
         for (time, line) in output {
             let mut words = line.split(": ").map(str::trim);
@@ -325,10 +446,18 @@ impl Runner<'_> {
     }
 
     /// Applies the rules, and makes a part of what has changed.
-    fn finish(mut self, placed: Placed) -> Result<Configured> {
-        for path in self.preparations().keys() {
-            self.session.remove(path)?;
+    fn finish(mut self) -> Result<Configured> {
+        for preparation in rules::PREPARATIONS {
+            if preparation.package.is_none_or(|name| self.has(name)) {
+                self.session.remove(preparation.path)?;
+            }
         }
+        for folder in std::mem::take(&mut self.made).iter().rev() {
+            if self.session.exists(folder)? && self.session.list(folder)?.is_empty() {
+                self.session.remove(folder)?;
+            }
+        }
+        let placed = std::mem::take(&mut self.placed);
         self.add_accounts()?;
         self.started.sort();
         let before = changes::Before::new(self.stage.below, self.stage.packages, &placed.leave_out);
@@ -367,7 +496,8 @@ pub fn placement<'p>(
     let mut known: BTreeSet<&str> = known.collect();
     for (part, leave_out) in parts {
         // The first package to ship a folder decides its mode and owner.
-        together.directories.extend(part.directories.iter().filter(|directory| known.insert(&directory.path)).cloned());
+        let wanted = part.directories.iter().filter(|entry| leave_out.is_none_or(|paths| !paths.contains(&entry.path)));
+        together.directories.extend(wanted.filter(|directory| known.insert(&directory.path)).cloned());
         match leave_out.filter(|paths| !paths.is_empty()) {
             None => together.parts.push(part.clone()),
             Some(paths) => {
@@ -404,20 +534,10 @@ fn environment(epoch: u64) -> BTreeMap<String, String> {
     .collect()
 }
 
-/// Whether the package must wait for another one of the stage before its preinst may run.
-fn pre_depends_on(package: &Unpacked, inside: &BTreeSet<&str>) -> bool {
-    relation_names(package, "Pre-Depends").iter().any(|name| inside.contains(name.as_str()))
-}
-
-/// Every package name in a dependency field, alternatives included.
-fn relation_names(package: &Unpacked, field: &str) -> Vec<String> {
-    let value = super::overlap::field(&package.paragraph, field).unwrap_or_default();
-    value
-        .split([',', '|'])
-        .filter_map(|relation| relation.trim().split([' ', '(', ':', '[']).next())
-        .filter(|name| !name.is_empty())
-        .map(str::to_owned)
-        .collect()
+/// Whether `path`, as a package spells it, is one of `paths`, which have the merged spelling.
+fn is_among(path: &str, paths: &BTreeSet<String>) -> bool {
+    let path = path.trim_start_matches('/');
+    paths.contains(path) || paths.contains(&format!("usr/{path}"))
 }
 
 /// The type of a debconf question, from the templates of the packages at hand.
