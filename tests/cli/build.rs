@@ -28,7 +28,7 @@ fn the_first_build_pins_and_the_second_finds() {
     --- stdout
     api [PLATFORM] sha256:[HASH]
     --- stderr
-    Baked api for [PLATFORM]: 4 layers, 1.7 KiB in [TIME]
+    Baked api for [PLATFORM]: 4 layers, 1.8 KiB in [TIME]
     ");
     let lock = context.lockfile("api");
     assert!(lock.contains("[[output]]") && lock.contains("scripts = \"none\""), "{lock}");
@@ -61,7 +61,7 @@ fn locked_writes_nothing() {
     assert_snapshot!(context.kiln(&["build", "--locked"]).shown, @"
     exit 1
     --- stderr
-    Baked api for [PLATFORM]: 4 layers, 1.7 KiB in [TIME]
+    Baked api for [PLATFORM]: 4 layers, 1.8 KiB in [TIME]
     error: the lockfile of `api` does not hold its output for [PLATFORM], and `--locked` writes nothing
 
     hint: run `kiln build api` without `--locked`, and commit the lockfile
@@ -266,7 +266,7 @@ fn a_lockfile_that_cannot_be_written() {
     assert_snapshot!(context.run(&output).shown, @"
     exit 2
     --- stderr
-    Baked api for [PLATFORM]: 4 layers, 1.7 KiB in [TIME]
+    Baked api for [PLATFORM]: 4 layers, 1.8 KiB in [TIME]
     error: `api` is baked for [PLATFORM] as sha256:[HASH], and cannot be pinned
       caused by: writing the lockfile [WORKSPACE]/lockfiles/api.lock
       caused by: read-only filesystem or storage medium
