@@ -11,6 +11,7 @@ mod definitions;
 mod lock;
 mod network;
 mod output;
+mod scripts;
 mod store;
 mod trouble;
 mod update;

@@ -11,7 +11,7 @@ use insta::assert_snapshot;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::archive::Package;
-use crate::support::context::{TestContext, definition, here, noise, package, package_with};
+use crate::support::context::{TestContext, definition, here, noise, not_run, package, package_with};
 
 /// The start of a command line for a program that sees `folder` read-only; `None`, said, if this user
 /// cannot have that.
@@ -32,7 +32,7 @@ fn in_namespace(mount: &str) -> Option<Vec<String>> {
     if tried.is_ok_and(|output| output.status.success()) {
         return Some(words);
     }
-    eprintln!("NOT RUN: this user cannot mount: {mount}");
+    not_run(&format!("this user cannot mount: {mount}"));
     None
 }
 
@@ -179,7 +179,7 @@ fn scripts_where_nothing_can_run_them() {
     context.ok(&["lock"]);
     let nobody = ["setpriv", "--reuid=65533", "--regid=65533", "--clear-groups"];
     if !Command::new(nobody[0]).args(&nobody[1..]).arg("true").status().is_ok_and(|status| status.success()) {
-        eprintln!("NOT RUN: this user cannot become another");
+        not_run("this user cannot become another");
         return;
     }
     for folder in [context.folder().to_owned(), context.workspace().join("lockfiles")] {

@@ -8,3 +8,4 @@ pub mod context;
 pub mod deb;
 pub mod keys;
 pub mod server;
+pub mod tiny;

@@ -1,0 +1,128 @@
+//! Packages whose scripts run, on the smallest base there is (`support/tiny.rs`).
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use insta::assert_snapshot;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::context::{TestContext, definition, here, not_run, package_with};
+use crate::support::tiny;
+
+/// An environment `api` of the base and the package `daemon` with this `postinst`; `None`, said, where no
+/// script can run.
+fn daemon(postinst: &str) -> Option<TestContext> {
+    let script = format!("#!/bin/sh\nset -e\n{postinst}\n");
+    let context = TestContext::new(&[
+        tiny::essential()?,
+        package_with("daemon", "1", &[], |deb| deb.member("postinst", 0o755, &script)),
+    ]);
+    context.write("envs/base.toml", define(&[]));
+    context.write("envs/api.toml", define(&["daemon"]));
+    context.ok(&["lock"]);
+    let base = context.kiln(&["build", "base"]);
+    if base.stderr.contains("cannot be run in isolation here") {
+        not_run(&base.stderr);
+        return None;
+    }
+    assert_eq!(base.code, Some(0), "{}", base.shown);
+    Some(context)
+}
+
+fn define(packages: &[&str]) -> String {
+    definition(packages, &[here().name()], "").replace("base = \"none\"\n", "")
+}
+
+/// What is in the store's `tmp`, once whoever still cleans up is done.
+fn left(context: &TestContext) -> usize {
+    let count = || fs::read_dir(context.store().join("tmp")).unwrap().count();
+    let started = Instant::now();
+    while count() > 0 && started.elapsed() < Duration::from_secs(10) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    count()
+}
+
+/// Whether a process of the machine has this word among its arguments.
+fn is_running(word: &str) -> bool {
+    fs::read_dir("/proc").unwrap().flatten().any(|entry| {
+        let arguments = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        arguments.split(|byte| *byte == 0).any(|argument| argument == word.as_bytes())
+    })
+}
+
+#[test]
+fn scripts_run_and_what_they_make_is_there() {
+    let Some(context) = daemon("mkdir /var/lib/daemon; echo made >/var/lib/daemon/file") else { return };
+    context.ok(&["build", "api"]);
+    assert!(context.lockfile("api").contains("scripts = \"sandbox\""));
+    assert_snapshot!(context.kiln(&["run", "api", "--", "cat", "/var/lib/daemon/file"]).shown, @"
+    exit 0
+    --- stdout
+    made
+    ");
+    assert_eq!(left(&context), 0);
+}
+
+#[test]
+fn a_script_that_fails() {
+    let Some(context) = daemon("echo 'the disk is on fire' >&2; exit 3") else { return };
+    // The lines between are dpkg's own.
+    let run = context.kiln(&["build", "api"]);
+    assert_eq!(run.code, Some(2), "{}", run.shown);
+    let platform = here().name();
+    for text in [
+        &format!("error: baking `api` for {platform}\n"),
+        "  caused by: the scripts of `daemon` failed with exit code 1\n",
+        "    the disk is on fire\n",
+        "hint: scripts run without a network and without service starts",
+    ] {
+        assert!(run.stderr.contains(text), "{}", run.shown);
+    }
+    assert_eq!(left(&context), 0);
+}
+
+#[test]
+fn an_interrupted_script_is_gone_with_its_tree() {
+    // Told apart from those of other runs of this test.
+    let seconds = format!("59.{}", std::process::id());
+    for signal in [Signal::INT, Signal::KILL] {
+        let Some(context) = daemon(&format!("sleep {seconds}")) else { return };
+        let child = context.spawn(&["build", "api"]);
+        let started = Instant::now();
+        while !is_running(&seconds) {
+            assert!(started.elapsed() < Duration::from_secs(30), "the script does not start");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        let run = context.finish(child);
+        assert_eq!(run.code, (signal == Signal::INT).then_some(130), "{}", run.shown);
+        let started = Instant::now();
+        while is_running(&seconds) {
+            assert!(started.elapsed() < Duration::from_secs(10), "the script goes on");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        // Whatever is left, the next run that writes removes.
+        std::thread::sleep(Duration::from_millis(200));
+        context.write("envs/base.toml", define(&[]) + "[image]\nuser = \"root\"\n");
+        context.ok(&["lock", "base"]);
+        context.ok(&["build", "base"]);
+        assert_eq!(left(&context), 0, "{signal:?}");
+    }
+}
+
+#[test]
+fn kills_while_scripts_run_do_no_harm() {
+    let script = "echo made >/etc/made; sleep 0.2";
+    let Some(context) = daemon(script) else { return };
+    let Some(other) = daemon(script) else { return };
+    let expected = other.ok(&["build", "api"]).stdout;
+    for milliseconds in [30, 60, 100, 150, 200, 250] {
+        let mut child = context.spawn(&["build", "api"]);
+        std::thread::sleep(Duration::from_millis(milliseconds));
+        let _ = child.kill();
+        child.wait().unwrap();
+    }
+    assert_eq!(context.ok(&["build", "api"]).stdout, expected);
+    assert_eq!(left(&context), 0);
+}
