@@ -65,6 +65,12 @@ pub const RULES: &[Rule] = &[
         why: "a database's files have identifiers, keys and times of their own; `mariadb-install-db` makes them at first start",
     },
     Rule {
+        name: "erlang-cookies",
+        paths: &["var/lib/rabbitmq/.erlang.cookie", "var/lib/ejabberd/.erlang.cookie"],
+        action: Action::Remove,
+        why: "the secret by which nodes trust each other would be shared by everyone who has the image; the server makes one at first start",
+    },
+    Rule {
         name: "machine-id",
         paths: &["etc/machine-id"],
         action: Action::Empty,
