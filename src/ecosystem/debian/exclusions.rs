@@ -25,7 +25,12 @@ const SETS: [Set; 3] = [
             (EXCLUDE, "/usr/share/lintian/*"),
         ],
     },
-    Set { name: "man", rules: &[(EXCLUDE, "/usr/share/man/*")] },
+    Set {
+        name: "man",
+        // No file matches the second pattern; by the rule of `skips` it keeps the folders `man1` to `man9`, in
+        // which `update-alternatives` makes links (OpenJDK's scripts fail without).
+        rules: &[(EXCLUDE, "/usr/share/man/*"), (INCLUDE, "/usr/share/man/man*/.folder")],
+    },
     Set { name: "locales", rules: &[(EXCLUDE, "/usr/share/locale/*"), (INCLUDE, "/usr/share/locale/locale.alias")] },
 ];
 
@@ -111,7 +116,9 @@ mod tests {
         assert!(!exclusions.skips("/usr/share/doc/x/copyright", false));
         assert!(!exclusions.skips("/usr/share/doc/x/examples", true));
         assert!(!exclusions.skips("/usr/share/man", true));
-        assert!(exclusions.skips("/usr/share/man/man1", true));
+        assert!(!exclusions.skips("/usr/share/man/man1", true));
+        assert!(exclusions.skips("/usr/share/man/de", true));
+        assert!(exclusions.skips("/usr/share/man/man1/x.1.gz", false));
         assert!(!exclusions.skips("/usr/share/locale/de", true));
         // As dpkg has it: the include pattern of `doc` begins as this directory does.
         assert!(!exclusions.skips("/usr/share/doc-base/x", true));
