@@ -175,7 +175,7 @@ impl Kitchen {
             let started = Instant::now();
             let arguments = ["build", &environment, "--executor", executor, "--jobs", jobs, "--format", "json"];
             let mut built = self.kiln(store, &arguments);
-            if built.as_ref().is_err_and(|error| error.contains("need /proc")) {
+            if built.as_ref().is_err_and(|error| error.contains("/proc")) {
                 outcome.why = vec!["not by a chroot, which has no /proc: twice with namespaces".to_owned()];
                 built =
                     self.kiln(store, &arguments.map(|word| if word == executor { "root-namespaces" } else { word }));
