@@ -7,12 +7,15 @@
 
 #![allow(clippy::print_stdout, reason = "the table is what the test is for")]
 
+mod crafted;
 mod differences;
 mod mirror;
 mod sets;
+#[path = "../support/mod.rs"]
+mod support;
 mod tree;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,6 +24,7 @@ use std::process::Command;
 use differences::DIFFERENCES;
 use kiln::lock::Lockfile;
 use sets::{SETS, Set};
+use tree::Found;
 
 #[expect(clippy::disallowed_methods, reason = "a test of the second tier is switched on from outside")]
 fn setting(name: &str) -> Option<String> {
@@ -38,21 +42,27 @@ fn every_difference_is_in_the_book() {
     }
 }
 
-#[test]
-fn an_image_is_mmdebstraps_tree() {
+/// The folder to work in, if these tests are to run.
+fn work(temporary: &tempfile::TempDir) -> Option<PathBuf> {
     if setting("KILN_TEST_REAL").is_none() {
         println!("mmdebstrap: not run: set KILN_TEST_REAL=1 (needs root, mmdebstrap and apt's archive)");
-        return;
+        return None;
     }
+    Some(setting("KILN_TEST_WORK").map_or_else(|| temporary.path().to_owned(), PathBuf::from))
+}
+
+#[test]
+fn an_image_is_mmdebstraps_tree() {
     let temporary = tempfile::tempdir().unwrap();
-    let work = setting("KILN_TEST_WORK").map_or_else(|| temporary.path().to_owned(), PathBuf::from);
+    let Some(work) = work(&temporary) else { return };
     let asked = setting("KILN_TEST_TREES").unwrap_or_default();
     let wanted = |set: &&Set| match asked.as_str() {
         "" => set.always,
         "all" => true,
         names => names.split(',').any(|name| name == set.name),
     };
-    let bench = Bench::new(&work);
+    let archive = crafted::Archive::start();
+    let bench = Bench::new(&work, &archive);
     let mut table = String::new();
     let mut failed = false;
     for set in SETS.iter().filter(wanted) {
@@ -66,44 +76,64 @@ fn an_image_is_mmdebstraps_tree() {
     }
     println!("\n{table}");
     assert!(!failed, "there are differences that nobody has explained");
+    if asked.is_empty() || asked == "all" {
+        bench.a_failing_script_is_named();
+    }
 }
 
 /// A workspace with a definition for every set.
-struct Bench {
+struct Bench<'a> {
     work: PathBuf,
+    archive: &'a crafted::Archive,
 }
 
-impl Bench {
-    fn new(work: &Path) -> Self {
+impl<'a> Bench<'a> {
+    fn new(work: &Path, archive: &'a crafted::Archive) -> Self {
         fs::create_dir_all(work.join("envs")).unwrap();
         fs::write(work.join("kiln.toml"), "").unwrap();
-        for set in SETS {
+        fs::write(work.join("crafted.asc"), archive.key()).unwrap();
+        let failing = Set { name: "failing", packages: "craft-failing", always: false };
+        for set in SETS.iter().chain([&failing]) {
             let packages: Vec<String> = set.packages.split(' ').map(|name| format!("\"{name}\"")).collect();
-            let text = format!(
+            let mut text = format!(
                 "platforms = [\"linux/amd64\"]\n[debian]\nsuite = \"trixie\"\nexclude = []\npackages = [{}]\n",
                 packages.join(", ")
             );
+            if set.packages.starts_with("craft-") {
+                text += "[[debian.source]]\norigin = \"crafted\"\nsuite = \"crafted\"\nkey = \"crafted.asc\"\n";
+            }
             fs::write(work.join("envs").join(format!("{}.toml", set.name)), text).unwrap();
         }
-        Self { work: work.to_owned() }
+        Self { work: work.to_owned(), archive }
     }
 
-    fn kiln(&self, arguments: &[&str]) -> String {
+    /// The exit code and what was printed.
+    fn try_kiln(&self, arguments: &[&str]) -> (bool, String) {
         let store = self.work.join("store");
         let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
+        command.env("KILN_ORIGIN_CRAFTED", self.archive.url());
         command.arg("-C").arg(&self.work).arg("--store").arg(&store).args(["--quiet"]).args(arguments);
         let output = command.output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "kiln {}: {text}", arguments.join(" "));
+        (output.status.success(), text)
+    }
+
+    fn kiln(&self, arguments: &[&str]) -> String {
+        let (success, text) = self.try_kiln(arguments);
+        assert!(success, "kiln {}: {text}", arguments.join(" "));
         text
     }
 
     /// The row of the table, and what nothing explains.
     fn try_set(&self, set: &Set) -> (String, Vec<String>) {
         let lockfile = self.work.join("lockfiles").join(format!("{}.lock", set.name));
-        if !lockfile.exists() {
+        if !lockfile.exists() || set.packages.starts_with("craft-") {
+            let _ = fs::remove_file(&lockfile);
             self.kiln(&["lock", set.name]);
         }
+        // What an earlier kiln made of the same lock is not the question here.
+        let text = fs::read_to_string(&lockfile).unwrap();
+        fs::write(&lockfile, text.split("\n[[output]]").next().unwrap()).unwrap();
         let ours = self.work.join(format!("{}.kiln.tar", set.name));
         self.kiln(&["build", set.name, "--output", &format!("tar:{}", ours.display())]);
         let lock = Lockfile::parse(&fs::read_to_string(&lockfile).unwrap()).unwrap();
@@ -114,25 +144,39 @@ impl Bench {
         tree::apply_rules(&mut expected, epoch);
 
         let stages = [tree["var/lib/dpkg/info/format"].mtime, epoch];
-        let found = tree::compare(&tree, &expected, &stages);
-        let explained = |path: &str| {
-            DIFFERENCES.iter().any(|difference| difference.paths.iter().any(|pattern| tree::covers(pattern, path)))
-        };
-        let known: BTreeSet<&str> =
-            found.iter().map(|(path, _)| path.as_str()).filter(|path| explained(path)).collect();
-        let mut unexplained: Vec<String> =
-            found.iter().filter(|(path, _)| !explained(path)).map(|(path, line)| format!("/{path}: {line}")).collect();
-        unexplained.extend(self.dpkg_complains(set.name));
+        let (known, unknown): (Vec<Found>, Vec<Found>) =
+            tree::compare(&tree, &expected, &stages).into_iter().partition(|found| found.explained().is_some());
+        let mut lines: Vec<String> =
+            unknown.iter().map(|found| format!("/{}: {}: {}", found.path, found.aspect, found.sides)).collect();
+        // What the crafted packages do to themselves, dpkg rightly complains about.
+        if !set.packages.starts_with("craft-") {
+            lines.extend(self.dpkg_complains(set.name));
+        }
         let paths = tree.keys().chain(expected.keys()).collect::<BTreeSet<_>>().len();
-        let row =
-            format!("| {} | {} | {paths} | {} | {} |", set.name, lock.packages.len(), known.len(), unexplained.len());
-        (row, unexplained)
+        // The devices are in every set; what else is known, and how much of it.
+        let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
+        for found in known.iter().filter(|found| !found.path.starts_with("dev")) {
+            let first = DIFFERENCES[found.explained().unwrap()].paths[0];
+            *reasons.entry(first).or_default() += 1;
+        }
+        let reasons: Vec<String> = reasons.iter().map(|(path, count)| format!("{count} `/{path}`")).collect();
+        let (name, count) = (set.name, lock.packages.len());
+        (format!("| {name} | {} | {count} | {paths} | {} | {} |", set.packages, lines.len(), reasons.join(", ")), lines)
     }
 
     /// What dpkg inside the image, and apt if it is there, find wrong with it.
     fn dpkg_complains(&self, name: &str) -> Vec<String> {
-        let script = "dpkg --audit 2>&1; dpkg --verify 2>&1; if command -v apt-get > /dev/null; then apt-get check -qq 2>&1; fi; true";
+        let script = "dpkg --audit 2>&1; dpkg --verify 2>&1; \
+            if command -v apt-get > /dev/null; then apt-get check -qq 2>&1; fi; true";
         let text = self.kiln(&["run", name, "--", "sh", "-c", script]);
         text.lines().map(|line| format!("dpkg inside says: {line}")).collect()
+    }
+
+    /// A package whose script fails is named, with what the script said last.
+    fn a_failing_script_is_named(&self) {
+        self.kiln(&["lock", "failing"]);
+        let (success, text) = self.try_kiln(&["build", "failing"]);
+        assert!(!success, "{text}");
+        assert!(text.contains("`craft-failing`") && text.contains("the last words of a script"), "{text}");
     }
 }

@@ -17,6 +17,8 @@ const fn on_request(name: &'static str, packages: &'static str) -> Set {
 }
 
 pub const SETS: &[Set] = &[
+    // What Debian's own packages hardly do any more; see crafted.rs.
+    always("crafted", "craft-through craft-diverter craft-late craft-replacer craft-changes craft-trigger"),
     always("queue", "redis-sentinel redis-server"),
     always("userdb", "postgresql"),
     always("website", "ca-certificates libnginx-mod-http-modsecurity nginx openssl"),

@@ -9,6 +9,8 @@ use kiln::digest::Digest;
 use kiln::ecosystem::debian::keystore;
 use kiln::ecosystem::debian::rules::{Action, RULES, matches, shadow_day};
 
+use crate::differences::{Aspect, DIFFERENCES};
+
 /// What a path is, hard links resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
@@ -60,7 +62,7 @@ pub fn read(path: &Path) -> Tree {
                 entry.read_to_end(&mut bytes).unwrap();
                 let digest = Digest::of(&bytes);
                 let what = format!("file of {} bytes, {digest}", bytes.len());
-                content = rewritten(&path).then_some(bytes);
+                content = needed(&path).then_some(bytes);
                 what
             }
             kind => format!("{kind:?} {device:?}"),
@@ -88,27 +90,44 @@ fn spelled(path: &[u8]) -> String {
     String::from_utf8_lossy(path).trim_start_matches("./").trim_end_matches('/').to_owned()
 }
 
-/// Whether a rule looks at the content of this file.
-fn rewritten(path: &str) -> bool {
-    RULES
+/// Whether more than the digest of this file is looked at.
+fn needed(path: &str) -> bool {
+    let rewritten = RULES
         .iter()
         .filter(|rule| !matches!(rule.action, Action::Remove | Action::Clear))
-        .any(|rule| rule.paths.iter().any(|pattern| matches(pattern, path)))
+        .any(|rule| rule.paths.iter().any(|pattern| matches(pattern, path)));
+    let compared = DIFFERENCES
+        .iter()
+        .filter(|difference| matches!(difference.aspect, Aspect::Order | Aspect::Bytecode))
+        .any(|difference| difference.paths.iter().any(|pattern| covers(pattern, path)));
+    rewritten || compared || matches("var/lib/dpkg/info/*.list", path)
 }
 
-/// Whether `path` is at, or for `/**` below, what `pattern` says.
+/// Whether `path` is at, or for `/**` at or below, what `pattern` says.
 pub fn covers(pattern: &str, path: &str) -> bool {
     let Some(folder) = pattern.strip_suffix("/**") else { return matches(pattern, path) };
-    path.match_indices('/').any(|(at, _)| matches(folder, &path[..at]))
+    matches(folder, path) || path.match_indices('/').any(|(at, _)| matches(folder, &path[..at]))
+}
+
+/// What packages ship, by dpkg's lists.
+fn shipped(tree: &Tree) -> BTreeSet<String> {
+    let lists = tree.iter().filter(|(path, _)| matches("var/lib/dpkg/info/*.list", path));
+    let text: Vec<String> = lists
+        .filter_map(|(_, node)| node.content.as_ref())
+        .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+        .collect();
+    text.iter().flat_map(|text| text.lines()).map(|line| line.trim_start_matches('/').to_owned()).collect()
 }
 
 /// Applies kiln's own rules to another builder's tree.
 pub fn apply_rules(tree: &mut Tree, epoch: u64) {
+    let shipped = shipped(tree);
     for rule in RULES {
         for pattern in rule.paths {
             let matching: Vec<String> = tree.keys().filter(|path| matches(pattern, path)).cloned().collect();
             for path in matching {
                 match rule.action {
+                    Action::Remove if shipped.contains(&path) => {}
                     Action::Remove => {
                         let below = format!("{path}/");
                         tree.retain(|other, _| *other != path && !other.starts_with(&below));
@@ -145,43 +164,78 @@ fn rewrite(tree: &mut Tree, path: &str, edit: impl FnOnce(Vec<u8>) -> Vec<u8>) {
     if let Some(bytes) = node.content.take() {
         let bytes = edit(bytes);
         node.what = format!("file of {} bytes, {}", bytes.len(), Digest::of(&bytes));
+        node.content = Some(bytes);
     }
 }
 
-/// One line per path and aspect that differs. `stages` are the times that ours gives to what scripts made.
-pub fn compare(ours: &Tree, theirs: &Tree, stages: &[u64]) -> Vec<(String, String)> {
+/// A difference: the path, what about it, and both sides.
+pub struct Found {
+    pub path: String,
+    pub aspect: &'static str,
+    pub sides: String,
+    /// Of two files, whether they have the same lines in another order.
+    same_lines: bool,
+    /// Of two files, whether they begin with the same 16 bytes: in Python's byte-code, its version and the
+    /// time and size of the source.
+    same_start: bool,
+}
+
+impl Found {
+    /// The place in the list of what explains it.
+    pub fn explained(&self) -> Option<usize> {
+        DIFFERENCES.iter().position(|difference| {
+            let aspect = match difference.aspect {
+                Aspect::Anything => true,
+                Aspect::Mode => self.aspect == "mode",
+                Aspect::Order => self.aspect == "what" && self.same_lines,
+                Aspect::Bytecode => self.aspect == "what" && self.same_start,
+            };
+            aspect && difference.paths.iter().any(|pattern| covers(pattern, &self.path))
+        })
+    }
+}
+
+/// What differs. `stages` are the times that ours gives to what scripts made.
+pub fn compare(ours: &Tree, theirs: &Tree, stages: &[u64]) -> Vec<Found> {
     let epoch = stages.iter().copied().max().unwrap();
     let mut found = Vec::new();
-    let mut differs = |path: &str, line: String| found.push((path.to_owned(), line));
     for path in ours.keys().chain(theirs.keys()).collect::<BTreeSet<_>>() {
+        let mut aspect = |aspect: &'static str, sides: [String; 2], same_lines: bool, same_start: bool| {
+            if sides[0] != sides[1] {
+                let sides = format!("kiln {}, mmdebstrap {}", sides[0], sides[1]);
+                found.push(Found { path: path.clone(), aspect, sides, same_lines, same_start });
+            }
+        };
+        let nothing = || "nothing".to_owned();
         let (ours, theirs) = match (ours.get(path), theirs.get(path)) {
             (Some(ours), Some(theirs)) => (ours, theirs),
-            (Some(ours), None) => {
-                differs(path, format!("only kiln has it: {}", ours.what));
-                continue;
-            }
-            (None, theirs) => {
-                differs(path, format!("only mmdebstrap has it: {}", theirs.unwrap().what));
+            (ours, theirs) => {
+                let side = |node: Option<&Node>| node.map_or_else(nothing, |node| node.what.clone());
+                aspect("there", [side(ours), side(theirs)], false, false);
                 continue;
             }
         };
-        let mut aspect = |name: &str, ours: String, theirs: String| {
-            if ours != theirs {
-                differs(path, format!("{name}: kiln {ours}, mmdebstrap {theirs}"));
-            }
+        let contents = (ours.content.as_deref().unwrap_or_default(), theirs.content.as_deref().unwrap_or_default());
+        let lines = |bytes: &[u8]| {
+            let mut lines: Vec<Vec<u8>> = bytes.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+            lines.sort();
+            lines
         };
-        aspect("what", ours.what.clone(), theirs.what.clone());
-        aspect("mode", format!("{:04o}", ours.mode), format!("{:04o}", theirs.mode));
-        aspect("owner", format!("{:?}", ours.owner), format!("{:?}", theirs.owner));
-        aspect("attributes", format!("{:?}", ours.xattrs), format!("{:?}", theirs.xattrs));
-        aspect("names", ours.first_name.clone(), theirs.first_name.clone());
-        if ours.what.starts_with("directory") || theirs.what.starts_with("directory") {
-            continue;
+        let same_lines = !contents.0.is_empty() && lines(contents.0) == lines(contents.1);
+        let same_start = contents.0.len() > 16 && contents.0.get(..16) == contents.1.get(..16);
+        aspect("what", [ours.what.clone(), theirs.what.clone()], same_lines, same_start);
+        for (name, ours, theirs) in [
+            ("mode", format!("{:04o}", ours.mode), format!("{:04o}", theirs.mode)),
+            ("owner", format!("{:?}", ours.owner), format!("{:?}", theirs.owner)),
+            ("attributes", format!("{:?}", ours.xattrs), format!("{:?}", theirs.xattrs)),
+            ("names", ours.first_name.clone(), theirs.first_name.clone()),
+        ] {
+            aspect(name, [ours, theirs], false, false);
         }
         // What was made while building has no time of its own: the latest that either builder allows.
         let made = stages.contains(&ours.mtime) && theirs.mtime >= epoch;
-        if !made {
-            aspect("time", ours.mtime.to_string(), theirs.mtime.min(epoch).to_string());
+        if !made && !ours.what.starts_with("directory") && !theirs.what.starts_with("directory") {
+            aspect("time", [ours.mtime.to_string(), theirs.mtime.min(epoch).to_string()], false, false);
         }
     }
     found

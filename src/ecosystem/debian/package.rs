@@ -12,7 +12,7 @@ use super::part::{DebPart, PartOptions, deb_part};
 use super::stage::StagePackage;
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
-use crate::layer::{gzip, tar};
+use crate::layer::{Kind, gzip, tar};
 use crate::store::Store;
 
 /// Bytes of one member of a control archive.
@@ -66,7 +66,7 @@ pub fn stage_package(store: &Store, locked: &Locked<'_>, deb: &DebPart) -> Resul
                 .map_err(|_| Error::new("its `control` file is not UTF-8"))
                 .context(what)?,
             members,
-            paths: deb.paths.clone(),
+            paths: listed(deb),
             conffiles,
             generated_md5sums,
         },
@@ -74,9 +74,25 @@ pub fn stage_package(store: &Store, locked: &Locked<'_>, deb: &DebPart) -> Resul
     })
 }
 
-/// The `md5sums` that dpkg makes for a package that ships none: of its files in place, conffiles apart, in
-/// the package's order and spelling (dpkg(1), `info/*.md5sums`).
+/// What the package ships, in the order of dpkg's list: it makes symbolic links last.
+fn listed(deb: &DebPart) -> Vec<String> {
+    let links = deb.part.entries.iter().filter(|entry| matches!(entry.kind, Kind::Symlink { .. }));
+    let links: BTreeSet<&str> = links.map(|entry| entry.path.as_str()).collect();
+    let is_link = |path: &String| {
+        let path = path.trim_start_matches('/');
+        links.contains(path) || links.contains(format!("usr/{path}").as_str())
+    };
+    let (last, mut paths): (Vec<String>, Vec<String>) = deb.paths.iter().cloned().partition(is_link);
+    paths.extend(last);
+    paths
+}
+
+/// The `md5sums` that dpkg makes for a package that ships none: of its files in place, in the package's order
+/// and spelling (dpkg(1), `info/*.md5sums`).
 fn md5sums(store: &Store, deb: &DebPart) -> Result<String> {
+    if deb.part.entries.is_empty() {
+        return Ok(String::new());
+    }
     let mut reader = tar::Reader::new(gzip::reader(store.open_checked(&deb.part.content)?));
     let mut sums: BTreeMap<String, String> = BTreeMap::new();
     while let Some(item) = reader.next_item()? {
@@ -93,8 +109,7 @@ fn md5sums(store: &Store, deb: &DebPart) -> Result<String> {
             sums.insert(item.path, sum);
         }
     }
-    let conffiles: BTreeSet<&str> = deb.conffiles.iter().map(|conffile| conffile.path.as_str()).collect();
-    let listed = deb.paths.iter().filter(|path| !conffiles.contains(path.as_str())).filter_map(|path| {
+    let listed = deb.paths.iter().filter_map(|path| {
         let path = path.trim_start_matches('/');
         let sum = sums.get(path).or_else(|| sums.get(&format!("usr/{path}")))?;
         Some(format!("{sum}  {path}\n"))

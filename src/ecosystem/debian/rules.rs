@@ -47,6 +47,12 @@ pub const RULES: &[Rule] = &[
         why: "a host's identity; `ssh-keygen -A` makes them at first start",
     },
     Rule {
+        name: "bind-control-key",
+        paths: &["etc/bind/rndc.key"],
+        action: Action::Remove,
+        why: "the secret with which the name server is controlled; `rndc-confgen -a` makes one at first start",
+    },
+    Rule {
         name: "database-clusters",
         paths: &["var/lib/postgresql/*/main", "etc/postgresql/*/main"],
         action: Action::Remove,

@@ -110,12 +110,15 @@ impl<'a> Runner<'a> {
             .flat_map(|layer| layer.directories.iter().map(|directory| directory.path.as_str()))
             .collect();
         for Round { unpack, configure } in rounds::rounds(self.stage.packages) {
+            // dpkg reads them as it starts, before any preinst.
+            let overrides = self.session.read("var/lib/dpkg/statoverride")?.unwrap_or_default();
             for package in &unpack {
                 self.preinst(&package.unpacked)?;
             }
             let marked = self.place(&unpack)?;
             self.session.mark_paths(marked)?;
             self.tell_dpkg(&unpack)?;
+            self.apply_stat_overrides(&unpack, &String::from_utf8_lossy(&overrides))?;
             let inside: BTreeSet<&str> = unpack.iter().map(|package| package.unpacked.name.as_str()).collect();
             self.prepare(|package| package.is_some_and(|package| inside.contains(package)))?;
             if !configure.is_empty() {
@@ -257,8 +260,7 @@ impl<'a> Runner<'a> {
         } else {
             files.extend(self.shortened_lists(now)?);
         }
-        self.write_files(&files)?;
-        self.apply_stat_overrides(now)
+        self.write_files(&files)
     }
 
     /// The lists of packages unpacked before, without the files that `now` has taken over.
@@ -319,10 +321,9 @@ impl<'a> Runner<'a> {
         self.stage.configured.iter().chain(self.unpacked.iter().copied()).any(|package| package.unpacked.name == name)
     }
 
-    /// An override that a preinst registered holds for files that are unpacked afterwards.
-    fn apply_stat_overrides(&mut self, now: &[&StagePackage]) -> Result<()> {
-        let text = self.session.read("var/lib/dpkg/statoverride")?.unwrap_or_default();
-        for entry in dpkg::stat_overrides(&String::from_utf8_lossy(&text)) {
+    /// Gives files that have just been unpacked the owner and mode that others have registered for them.
+    fn apply_stat_overrides(&mut self, now: &[&StagePackage], overrides: &str) -> Result<()> {
+        for entry in dpkg::stat_overrides(overrides) {
             if !now.iter().any(|package| package.unpacked.paths.contains(&entry.path)) {
                 continue;
             }
