@@ -62,7 +62,7 @@ pub const DIFFERENCES: &[Difference] = &[
     },
     Difference {
         aspect: Aspect::Anything,
-        paths: &["etc/postgresql/*", "var/lib/postgresql/*"],
-        why: "a database cluster is made at first start, not baked, and with it these folders",
+        paths: &["etc/postgresql/*", "var/lib/postgresql/*", "etc/apt/apt.conf.d/02autoremove-postgresql"],
+        why: "a database cluster is made at first start, not baked; these come with it, or name its version",
     },
 ];
