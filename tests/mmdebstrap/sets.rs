@@ -22,9 +22,9 @@ pub const SETS: &[Set] = &[
     always("queue", "redis-sentinel redis-server"),
     always("userdb", "postgresql"),
     always("website", "ca-certificates libnginx-mod-http-modsecurity nginx openssl"),
-    always("shells", "zsh fish tcsh bash-completion"),
-    always("python", "python3 python3-venv python3-yaml"),
-    always("init", "systemd systemd-sysv dbus openssh-server udev"),
+    on_request("shells", "zsh fish tcsh bash-completion"),
+    on_request("python", "python3 python3-venv python3-yaml"),
+    on_request("init", "systemd systemd-sysv dbus openssh-server udev"),
     on_request("perl", "perl libwww-perl libdbd-sqlite3-perl libjson-xs-perl libxml-parser-perl"),
     on_request("java", "openjdk-21-jre-headless ca-certificates-java"),
     on_request(
