@@ -20,12 +20,22 @@ fn alone(program: &str) -> Command {
 
 /// podman, with its images in a folder of the test.
 #[derive(Debug)]
-pub struct Podman<'a>(pub &'a Path);
+pub struct Podman<'a> {
+    folder: &'a Path,
+    /// podman refuses a folder for what runs whose path has more than 50 characters.
+    run: tempfile::TempDir,
+}
+
+impl<'a> Podman<'a> {
+    pub fn new(folder: &'a Path) -> Self {
+        Self { folder, run: tempfile::tempdir_in("/tmp").unwrap() }
+    }
+}
 
 impl Podman<'_> {
     pub fn command(&self) -> Command {
         let mut command = alone("podman");
-        command.arg("--root").arg(self.0.join("podman")).arg("--runroot").arg(self.0.join("podman-run"));
+        command.arg("--root").arg(self.folder.join("podman")).arg("--runroot").arg(self.run.path());
         command
     }
 
@@ -33,7 +43,7 @@ impl Podman<'_> {
     pub fn run(&self, name: &str, image: &str, options: &[&str], arguments: &[&str]) -> Service {
         let mut command = self.command();
         command.args(["run", "--rm", "--name", name]).args(CONTAINER).args(options).arg(image).args(arguments);
-        Service::start(&mut command, &self.0.join(format!("podman-{name}.log")))
+        Service::start(&mut command, &self.folder.join(format!("podman-{name}.log")))
     }
 
     /// Stops a container as its image wants; what it ends with, which must be 0.

@@ -53,7 +53,7 @@ fn redis_keeps_a_key() {
         ask::is_a_sentinel(&mut sentinel);
         assert_eq!(sentinel.stop(Signal::TERM).code(), Some(0));
 
-        let podman = Podman(folder.path());
+        let podman = Podman::new(folder.path());
         let image = layout("queue", folder.path());
         let mut redis = podman.run("queue", &image, &[], &[]);
         ask::keeps_a_key(&mut redis, "by-podman");
@@ -88,7 +88,7 @@ fn postgresql_keeps_a_row() {
         ask::has_the_row(&mut postgres);
         assert_eq!(postgres.stop(Signal::INT).code(), Some(0));
 
-        let podman = Podman(folder.path());
+        let podman = Podman::new(folder.path());
         let image = layout("userdb", folder.path());
         let kept = ["-v", "userdb:/var/lib/postgresql"];
         let mut postgres = podman.run("userdb", &image, &[kept[0], kept[1], "-e", &password], &[]);
@@ -112,7 +112,7 @@ fn nginx_gives_its_page_and_modsecurity_refuses_scripts() {
         ask::gives_its_page_and_refuses_scripts(&mut nginx);
         assert_eq!(nginx.stop(Signal::QUIT).code(), Some(0));
 
-        let podman = Podman(folder.path());
+        let podman = Podman::new(folder.path());
         let mut nginx = podman.run("website", &layout("website", folder.path()), &[], &[]);
         ask::gives_its_page_and_refuses_scripts(&mut nginx);
         podman.stop("website", nginx);

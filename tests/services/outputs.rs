@@ -97,7 +97,7 @@ fn other_tools_read_what_is_written() {
     succeed(Command::new("tar").args(options));
     same(&tree(Path::new(&unpacked)), &expected, "tar: and umoci");
 
-    let podman = Podman(folder.path());
+    let podman = Podman::new(folder.path());
     let loaded = succeed(podman.command().args(["load", "--input", &at("docker.tar")]));
     assert!(loaded.contains("localhost/queue:latest"), "{loaded}");
     let inspected = succeed(podman.command().args(["image", "inspect", "localhost/queue:latest"]));
