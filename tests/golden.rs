@@ -43,7 +43,7 @@ fn package() -> Package {
 fn layers(store: &Store) -> Vec<Layer> {
     let deb = store.put(&package().build()).unwrap();
     let (exclusions, leave_out) = (Exclusions::new(&["docs"]).unwrap(), BTreeSet::new());
-    let options = PartOptions { exclusions: &exclusions, merged_usr: true, leave_out: &leave_out };
+    let options = PartOptions { exclusions: &exclusions, merged_usr: true, leave_out: &leave_out, keep_plain: false };
     let deb = deb_part(store, &deb, &options).unwrap();
     let mut builder = PartBuilder::new(store).unwrap();
     let kind = Kind::File { size: 0, sha256: Digest::of(b"") };
@@ -154,29 +154,31 @@ fn a_layout_is_made_extended_and_replaced_but_nothing_else_is() {
     let index = |folder: &Path| -> oci_spec::image::ImageIndex {
         serde_json::from_slice(&std::fs::read(folder.join("index.json")).unwrap()).unwrap()
     };
-    layout::write(&store, &Root::image("one", &images[0].0, &images[0].1), &layout_folder).unwrap();
+    layout::write(&store, &Root::image("one", &images[0].0, &images[0].1), &layout_folder, &BTreeSet::new()).unwrap();
     let first = file_digest(&layout_folder.join("index.json"));
     for (digest, size) in images[0].1.blobs() {
         let blob = std::fs::read(layout_folder.join("blobs/sha256").join(digest.to_string())).unwrap();
         assert_eq!((Digest::of(&blob), blob.len() as u64), (digest, size));
     }
-    layout::write(&store, &Root::image("one", &images[0].0, &images[0].1), &layout_folder).unwrap();
+    layout::write(&store, &Root::image("one", &images[0].0, &images[0].1), &layout_folder, &BTreeSet::new()).unwrap();
     assert_eq!(file_digest(&layout_folder.join("index.json")), first);
     // A blob that is not what its name says is written anew.
     let blob = layout_folder.join("blobs/sha256").join(images[0].1.config.to_string());
     std::fs::write(&blob, vec![b' '; usize::try_from(images[0].1.config_size).unwrap()]).unwrap();
-    layout::write(&store, &Root::image("one", &images[0].0, &images[0].1), &layout_folder).unwrap();
+    layout::write(&store, &Root::image("one", &images[0].0, &images[0].1), &layout_folder, &BTreeSet::new()).unwrap();
     assert_eq!(file_digest(&blob), images[0].1.config.to_string());
     let both = write_index(&store, &images).unwrap();
-    layout::write(&store, &Root::index(&store, "two", &both, &images).unwrap(), &layout_folder).unwrap();
-    layout::write(&store, &Root::image("one", &images[1].0, &images[1].1), &layout_folder).unwrap();
+    layout::write(&store, &Root::index(&store, "two", &both, &images).unwrap(), &layout_folder, &BTreeSet::new())
+        .unwrap();
+    layout::write(&store, &Root::image("one", &images[1].0, &images[1].1), &layout_folder, &BTreeSet::new()).unwrap();
     let found: Vec<_> =
         index(&layout_folder).manifests().iter().map(|manifest| manifest.digest().to_string()).collect();
     assert_eq!(found, [both.oci(), images[1].1.manifest.oci()]);
     let other = folder.path().join("other");
     std::fs::create_dir(&other).unwrap();
     std::fs::write(other.join("precious"), "").unwrap();
-    let error = layout::write(&store, &Root::image("one", &images[0].0, &images[0].1), &other).unwrap_err();
+    let error =
+        layout::write(&store, &Root::image("one", &images[0].0, &images[0].1), &other, &BTreeSet::new()).unwrap_err();
     assert!(error.to_string().contains("something else"), "{error}");
     assert_eq!(std::fs::read_dir(&other).unwrap().count(), 1);
 }

@@ -38,6 +38,7 @@ impl Fixture {
             network: false,
             binds: Vec::new(),
             jobs: 0,
+            in_memory: false,
         };
         Self { store, options, folder }
     }

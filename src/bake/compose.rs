@@ -48,6 +48,9 @@ impl Folders {
     }
 }
 
+/// By package, the paths that it does not contribute.
+type LeaveOut = BTreeMap<String, BTreeSet<String>>;
+
 /// A layer to be put together: its name, what its history says, its folders and its parts.
 struct Planned {
     name: String,
@@ -64,22 +67,34 @@ pub fn image(graph: &Graph<'_>, ready: &[Ready<'_>], base: Option<StageResult>, 
     let mut planned = Vec::new();
 
     if let Some(stage) = &base {
-        planned.extend(bins(graph, &base_ready, stage, &mut folders)?);
+        planned.extend(bins(graph, &base_ready, &stage.leave_out, &mut folders)?);
         folders.replace(&stage.part.directories);
         planned.push(configured("base-configured", stage));
     }
-    let last = last_stage(graph, ready, base.as_ref(), |run| beside_layers(graph, &planned, run))?;
+    let likely = bins(graph, &rest_ready, &LeaveOut::new(), &mut folders.clone())?;
+    let early: Vec<&Planned> = planned.iter().chain(&likely).collect();
+    let last = last_stage(graph, ready, base.as_ref(), |run| beside_layers(graph, &early, run))?;
     if let Some(stage) = &last {
         let packages = if base.is_none() { ready } else { &rest_ready };
-        planned.extend(bins(graph, packages, stage, &mut folders)?);
+        planned.extend(bins(graph, packages, &stage.leave_out, &mut folders)?);
         let name = if graph.lock.environment.debian.base == Base::None { "dpkg-database" } else { "configured" };
-        folders.add(&stage.part.directories);
+        // What kiln writes without a base are its own files, in folders that are the packages'.
+        match base {
+            None => folders.add(&stage.part.directories),
+            Some(_) => folders.replace(&stage.part.directories),
+        }
         planned.push(configured(name, stage));
     }
     planned.push(lock_layer(graph, lock_bytes, &folders)?);
 
     let epoch = last.as_ref().or(base.as_ref()).map_or(0, |stage| stage.epoch);
     finish(graph, ready, &planned, epoch)
+}
+
+/// The base's stage, run while its packages' layers are put together.
+pub fn base_stage(graph: &Graph<'_>, packages: &[Ready<'_>]) -> Result<StageResult> {
+    let likely = bins(graph, packages, &LeaveOut::new(), &mut Folders::default())?;
+    beside_layers(graph, &likely.iter().collect::<Vec<_>>(), &|| stages::base(graph, packages))
 }
 
 /// The stage on top of the base, if there is anything to configure in it; `around` runs it.
@@ -97,8 +112,13 @@ pub fn last_stage(
     around(&|| stages::rest(graph, base, &below, &rest)).map(Some)
 }
 
-/// Runs the last stage while the layers below are put together on the other cores.
-fn beside_layers(graph: &Graph<'_>, planned: &[Planned], run: &dyn Fn() -> Result<StageResult>) -> Result<StageResult> {
+/// Runs a stage while layers are put together on the other cores: those below it, and those of its own packages as
+/// they will be unless one of them replaces or diverts a file of another.
+fn beside_layers(
+    graph: &Graph<'_>,
+    planned: &[&Planned],
+    run: &dyn Fn() -> Result<StageResult>,
+) -> Result<StageResult> {
     std::thread::scope(|threads| {
         threads.spawn(|| {
             // What fails here fails again where it is needed, and is told there.
@@ -116,11 +136,16 @@ fn assembled(graph: &Graph<'_>, planned: &Planned) -> Result<Layer> {
 }
 
 /// The layers of packages: each bin's parts, in the order of the packages.
-fn bins(graph: &Graph<'_>, packages: &[Ready<'_>], stage: &StageResult, folders: &mut Folders) -> Result<Vec<Planned>> {
+fn bins(
+    graph: &Graph<'_>,
+    packages: &[Ready<'_>],
+    leave_out: &LeaveOut,
+    folders: &mut Folders,
+) -> Result<Vec<Planned>> {
     let mut bins: BTreeMap<Bin, (Vec<Part>, Vec<String>)> = BTreeMap::new();
     for ready in packages {
         folders.add(&ready.deb.part.directories);
-        let part = graph.part_without(ready, stage.leave_out.get(&ready.package.name))?;
+        let part = graph.part_without(ready, leave_out.get(&ready.package.name))?;
         let (parts, names) = bins.entry(Graph::bin(ready)).or_default();
         parts.push(part);
         names.push(format!("{} {}", ready.package.name, ready.package.version));

@@ -117,7 +117,9 @@ impl<'a> Graph<'a> {
     }
 
     fn ready(&self, package: &'a PlatformPackage, leave_out: &BTreeSet<String>) -> Result<Ready<'a>> {
-        let deb = package::part(self.bakery.store, &Self::locked(package), &self.exclusions, leave_out)?;
+        // Every environment's tree stands on the base.
+        let keep_plain = package.base;
+        let deb = package::part(self.bakery.store, &Self::locked(package), &self.exclusions, leave_out, keep_plain)?;
         Ok(Ready { package, deb })
     }
 
@@ -164,14 +166,19 @@ impl<'a> Graph<'a> {
             // The base's stage waits on its own thread for its packages, then runs beside the others'.
             let (base_sender, base_receiver) = mpsc::channel::<Ready<'a>>();
             let stage = threads.spawn(move || -> Result<Option<StageResult>> {
+                if self.lock.environment.debian.base != Base::None {
+                    // Trying what this machine allows takes a moment. If it allows nothing, the stage that needs it says so.
+                    let _ = (self.bakery.executor)();
+                }
                 let mut packages: Vec<Ready<'a>> = base_receiver.iter().take(base_count).collect();
                 if packages.len() < base_count || self.lock.environment.debian.base == Base::None {
                     return Ok(None);
                 }
                 packages
                     .sort_by_key(|ready| self.order.iter().position(|package| package.sha256 == ready.package.sha256));
-                stages::base(self, &packages).map(Some)
+                compose::base_stage(self, &packages).map(Some)
             });
+            let turn = self.bakery.parts.lock().unwrap_or_else(PoisonError::into_inner);
             let fetched = rayon::in_place_scope(|scope| {
                 let spawn = |index: usize| {
                     let sender = sender.clone();
@@ -201,6 +208,7 @@ impl<'a> Graph<'a> {
                 drop(base_sender);
                 failed.map_or(Ok(()), Err)
             });
+            drop(turn);
             let stage = stage.join().map_err(|_| Error::new("the base's stage ended unexpectedly"))?;
             fetched?;
             stage

@@ -12,6 +12,8 @@ mod graph;
 mod stages;
 
 use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +43,9 @@ pub struct Bakery<'a> {
     /// The program that becomes the sandbox's worker.
     pub program: PathBuf,
     pub progress: &'a (dyn Fn(Progress) + Sync),
+    /// Held while packages become parts. That takes every core, and what one image of several baked at once has
+    /// made, the next finds in the store; stages, which run scripts one after another, go on beside it.
+    pub parts: &'a Mutex<()>,
 }
 
 impl std::fmt::Debug for Bakery<'_> {
@@ -60,8 +65,8 @@ pub enum Progress {
     Part { name: String, total: usize },
     /// A stage's scripts begin to run.
     Configuring { stage: &'static str, packages: usize },
-    /// A stage's scripts have run.
-    Configured { stage: &'static str },
+    /// A stage's scripts have run; for how long.
+    Configured { stage: &'static str, scripts: Duration },
     /// A layer is complete.
     Layer { name: String },
 }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::graph::{Graph, Ready};
@@ -14,7 +15,7 @@ use crate::ecosystem::debian::stage::{self, Configured, Stage, StagePackage};
 use crate::error::{Context, Error, Result};
 use crate::layer::part::parents;
 use crate::layer::{Entry, Kind, Part, PartBuilder};
-use crate::sandbox::{Executor, Extraction, Options, Session};
+use crate::sandbox::{Executor, Extraction, Options, Session, memory};
 use crate::{FORMAT, canonical};
 
 /// Where dpkg inside the image is told what was left out.
@@ -38,6 +39,9 @@ pub struct StageResult {
 /// Packages with programs that only work where `/proc` is mounted, and whose scripts take a failure of
 /// theirs for nothing: `systemd-tmpfiles` makes no folders then (postinst scripts end it with `|| true`).
 const NEEDS_PROC: [&str; 2] = ["systemd", "systemd-standalone-tmpfiles"];
+
+/// The largest tree that lives in memory while scripts run in it, in bytes.
+const IN_MEMORY: u64 = 256 << 20;
 
 #[derive(Serialize)]
 struct Key<'a> {
@@ -124,8 +128,8 @@ fn run(graph: &Graph<'_>, inputs: &Inputs<'_>) -> Result<StageResult> {
     let epoch = epoch(inputs);
     let configured = configure(graph, inputs, epoch)
         .context(|| format!("configuring the {} of `{}` for {}", inputs.stage, graph.lock.name, graph.lock.platform))?;
-    (graph.bakery.progress)(Progress::Configured { stage: inputs.stage });
-    let Configured { part, leave_out, writers } = configured;
+    let Configured { part, leave_out, writers, scripts } = configured;
+    (graph.bakery.progress)(Progress::Configured { stage: inputs.stage, scripts });
     let result = StageResult { key, part, leave_out, writers, epoch };
     store.put_keyed("stage", &key, &[result.part.content], &result)?;
     Ok(result)
@@ -157,6 +161,7 @@ fn configure(graph: &Graph<'_>, inputs: &Inputs<'_>, epoch: u64) -> Result<Confi
         network: false,
         binds: Vec::new(),
         jobs: 0,
+        in_memory: in_memory(&below, &packages),
     };
     let mut session = Session::start(executor, scratch.path(), &options)?;
     let result = stage::configure(
@@ -173,6 +178,14 @@ fn configure(graph: &Graph<'_>, inputs: &Inputs<'_>, epoch: u64) -> Result<Confi
     );
     graph.end(session, scratch);
     result
+}
+
+/// Whether the tree fits into memory, with plenty left for everything else. Making and removing thousands of files
+/// takes longer on a disk than some packages' scripts run.
+fn in_memory(below: &[Extraction], packages: &[StagePackage]) -> bool {
+    let below = below.iter().flat_map(|extraction| &extraction.parts);
+    let size: u64 = below.chain(packages.iter().map(|package| &package.part)).map(|part| part.tar_size).sum();
+    size <= IN_MEMORY && memory::has(4 * size)
 }
 
 /// A plain chroot has no `/proc`: better no image than another one.
@@ -205,7 +218,7 @@ pub fn extractions<'p>(
 
 fn stage_packages(graph: &Graph<'_>, ready: &[Ready<'_>]) -> Result<Vec<StagePackage>> {
     ready
-        .iter()
+        .par_iter()
         .map(|ready| package::stage_package(graph.bakery.store, &Graph::locked(ready.package), &ready.deb))
         .collect()
 }

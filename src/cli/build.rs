@@ -1,6 +1,8 @@
 //! `kiln build`: baking environments into images, exactly as locked.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::Instant;
 
 use serde::Serialize;
@@ -18,6 +20,7 @@ use crate::image::Image;
 use crate::lock::{Lockfile, Output, PlatformLock, Scripts};
 use crate::net::{Client, Event};
 use crate::resolve::Locator;
+use crate::sandbox::Executor;
 use crate::store::Store;
 use crate::workspace::{Platform, Workspace};
 
@@ -29,6 +32,8 @@ pub struct Kitchen<'a> {
     pub store: Store,
     pub sources: Sources,
     pub client: Client,
+    parts: Mutex<()>,
+    executor: Mutex<Option<Executor>>,
 }
 
 /// A line of the result.
@@ -63,7 +68,15 @@ impl<'a> Kitchen<'a> {
     pub fn new(context: &'a Context, workspace: &'a Workspace) -> Result<Self> {
         let sources = context.sources(Some(workspace))?;
         let client = context.client(&sources)?;
-        Ok(Self { context, workspace, store: context.store()?, sources, client })
+        Ok(Self {
+            context,
+            workspace,
+            store: context.store()?,
+            sources,
+            client,
+            parts: Mutex::new(()),
+            executor: Mutex::default(),
+        })
     }
 
     /// The lockfile of an environment; an error that says why if it is missing or stale.
@@ -71,13 +84,27 @@ impl<'a> Kitchen<'a> {
         fitting_lockfile(self.workspace, name)
     }
 
+    /// The executor that was asked for, or the first that works here; found out once.
+    fn executor(&self) -> Result<Executor> {
+        let mut known = self.executor.lock().unwrap_or_else(PoisonError::into_inner);
+        match *known {
+            Some(executor) => Ok(executor),
+            None => Ok(*known.insert(self.context.executor(&self.store)?)),
+        }
+    }
+
     /// Calls `act` with what baking from `lockfile` needs.
-    pub fn with_bakery<T>(&self, lockfile: &Lockfile, act: impl FnOnce(&Bakery<'_>) -> Result<T>) -> Result<T> {
+    pub fn with_bakery<T>(
+        &self,
+        name: &str,
+        lockfile: &Lockfile,
+        act: impl FnOnce(&Bakery<'_>) -> Result<T>,
+    ) -> Result<T> {
         let locator =
             Locator::new(self.workspace, &self.store, &self.client, &self.sources, self.context.now, lockfile);
         let candidates = |origin: &str, path: &str, size: u64| locator.candidates(origin, path, size);
-        let executor = || self.context.executor(&self.store);
-        let progress = |progress: Progress| show(self.context, progress);
+        let executor = || self.executor();
+        let progress = |progress: Progress| show(self.context, name, progress);
         act(&Bakery {
             store: &self.store,
             client: &self.client,
@@ -85,6 +112,7 @@ impl<'a> Kitchen<'a> {
             executor: &executor,
             program: program(),
             progress: &progress,
+            parts: &self.parts,
         })
     }
 }
@@ -114,55 +142,114 @@ pub fn build(context: &Context, workspace: &Workspace, names: &[String], argumen
             .hint("name the environment: `kiln build NAME --output …`"));
     }
     let kitchen = Kitchen::new(context, workspace)?;
-    let mut rows = Vec::new();
-    let mut plans = Vec::new();
+    let mut jobs = Vec::new();
     for name in names {
-        let mut lockfile = kitchen.lockfile(name)?;
+        let lockfile = kitchen.lockfile(name)?;
         let platforms = platforms(context, name, &lockfile, &asked)?;
-        if arguments.print {
-            plans.extend(plan(name, &lockfile, &platforms)?);
-            continue;
-        }
-        let mut baked = Vec::new();
-        for platform in &platforms {
-            let lock = PlatformLock::of(name, &lockfile, *platform);
-            if arguments.check {
-                super::check::run(&kitchen, &lockfile, &lock)?;
-            }
-            let started = Instant::now();
-            let (image, cached) = kitchen
-                .with_bakery(&lockfile, |bakery| bake::bake(bakery, &lockfile, &lock))
-                .context(|| format!("baking `{name}` for {platform}"))?;
-            if !cached {
-                let layers = count(image.layers.len(), "layer");
-                let size = bytes(image.size());
-                context.progress.phase(&format!("Baked {name} for {platform}: {layers}, {size}"), started);
-            }
-            pin(&kitchen, name, &mut lockfile, &lock, &image, arguments.locked)?;
-            rows.push(row(context, name, platform.name(), &image, cached)?);
-            baked.push((*platform, image));
-        }
-        let index = index(&kitchen, name, &lockfile)?;
-        if let Some(index) = &index {
-            if context.format == Format::Text {
-                context.print(&format!("{name} index {}", index.oci()))?;
-            }
-            rows.push(Row::index(name, index));
-        }
-        if !targets.is_empty() {
-            let index = index.map(|_| write_index(&kitchen, name, &lockfile)).transpose()?.flatten();
-            for target in &targets {
-                super::export::write(&kitchen, name, &lockfile, &baked, index.as_ref(), target)?;
-            }
-        }
+        let locks = platforms.iter().map(|platform| PlatformLock::of(name, &lockfile, *platform)).collect();
+        jobs.push(Job { name, lockfile, locks });
     }
     if arguments.print {
-        return print_plans(context, &plans);
+        return print_plans(context, &jobs);
     }
+    if arguments.check {
+        for job in &jobs {
+            job.locks.iter().try_for_each(|lock| super::check::run(&kitchen, &job.lockfile, lock))?;
+        }
+    }
+    let mut rows = Vec::new();
+    let there = (!targets.is_empty()).then(|| {
+        let (targets, name) = (targets.clone(), names[0].clone());
+        std::thread::spawn(move || super::export::layers_there(&targets, &name))
+    });
+    let mut there = there.into_iter();
+    bake_all(&kitchen, &jobs, |job, images| {
+        let mut lockfile = job.lockfile.clone();
+        for (lock, (image, cached)) in job.locks.iter().zip(&images) {
+            pin(&kitchen, job.name, &mut lockfile, lock, image, arguments.locked)?;
+            rows.push(row(context, job.name, lock.platform.name(), image, *cached)?);
+        }
+        let index = index(&kitchen, job.name, &lockfile)?;
+        if let Some(index) = &index {
+            if context.format == Format::Text {
+                context.print(&format!("{} index {}", job.name, index.oci()))?;
+            }
+            rows.push(Row::index(job.name, index));
+        }
+        if targets.is_empty() {
+            return Ok(());
+        }
+        let index = index.map(|_| write_index(&kitchen, job.name, &lockfile)).transpose()?.flatten();
+        let baked: Vec<(Platform, Baked)> =
+            job.locks.iter().zip(images).map(|(lock, (image, _))| (lock.platform, image)).collect();
+        let there = there.next().and_then(|thread| thread.join().ok()).unwrap_or_default();
+        targets.iter().try_for_each(|target| {
+            super::export::write(&kitchen, job.name, &lockfile, &baked, index.as_ref(), target, &there)
+        })
+    })?;
     if context.format == Format::Json {
         context.report("build", &rows, Vec::new)?;
     }
     Ok(0)
+}
+
+/// An environment to bake, and for what.
+struct Job<'a> {
+    name: &'a str,
+    lockfile: Lockfile,
+    locks: Vec<PlatformLock>,
+}
+
+/// An image, and whether the store had it already.
+type Finished = (Baked, bool);
+
+/// Bakes all `jobs`, several at once. `done` gets each with its images, in their order; none after one that failed.
+fn bake_all<'j>(
+    kitchen: &Kitchen<'_>,
+    jobs: &'j [Job<'_>],
+    mut done: impl FnMut(&'j Job<'_>, Vec<Finished>) -> Result<()>,
+) -> Result<()> {
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|threads| {
+        let (sender, receiver) = mpsc::channel();
+        for _ in 0..jobs.len().min(rayon::current_num_threads()) {
+            let (next, sender) = (&next, sender.clone());
+            threads.spawn(move || {
+                while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let images: Result<Vec<Finished>> =
+                        job.locks.iter().map(|lock| bake_one(kitchen, job, lock)).collect();
+                    if sender.send((job.name, images)).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        let mut finished = BTreeMap::new();
+        for job in jobs {
+            while !finished.contains_key(job.name) {
+                let (name, images) = receiver.recv().context(|| format!("baking `{}` ended unexpectedly", job.name))?;
+                finished.insert(name, images);
+            }
+            let images = finished.remove(job.name).transpose()?.unwrap_or_default();
+            done(job, images).inspect_err(|_| next.store(jobs.len(), Ordering::Relaxed))?;
+        }
+        Ok(())
+    })
+}
+
+fn bake_one(kitchen: &Kitchen<'_>, job: &Job<'_>, lock: &PlatformLock) -> Result<Finished> {
+    let (name, platform) = (job.name, lock.platform);
+    let started = Instant::now();
+    let (image, cached) = kitchen
+        .with_bakery(name, &job.lockfile, |bakery| bake::bake(bakery, &job.lockfile, lock))
+        .context(|| format!("baking `{name}` for {platform}"))?;
+    if !cached {
+        let layers = count(image.layers.len(), "layer");
+        let size = bytes(image.size());
+        kitchen.context.progress.phase(&format!("Baked {name} for {platform}: {layers}, {size}"), started);
+    }
+    Ok((image, cached))
 }
 
 /// Which platforms to bake: those asked for, or all of the lock's that this machine can.
@@ -317,48 +404,53 @@ fn write_index(kitchen: &Kitchen<'_>, name: &str, lockfile: &Lockfile) -> Result
 /// What baking a platform would be made from.
 #[derive(Serialize)]
 #[serde(rename_all = "kebab-case")]
-struct Plan {
-    environment: String,
+struct Plan<'a> {
+    environment: &'a str,
     platform: Platform,
     platform_lock: Digest,
-    lock: PlatformLock,
-}
-
-fn plan(name: &str, lockfile: &Lockfile, platforms: &[Platform]) -> Result<Vec<Plan>> {
-    platforms
-        .iter()
-        .map(|platform| {
-            let lock = PlatformLock::of(name, lockfile, *platform);
-            Ok(Plan { environment: name.to_owned(), platform: *platform, platform_lock: lock.digest()?, lock })
-        })
-        .collect()
+    lock: &'a PlatformLock,
 }
 
 /// Plans are for programs to read, whatever the format.
-fn print_plans(context: &Context, plans: &[Plan]) -> Result<u8> {
+fn print_plans(context: &Context, jobs: &[Job<'_>]) -> Result<u8> {
+    let mut plans = Vec::new();
+    for (job, lock) in jobs.iter().flat_map(|job| job.locks.iter().map(move |lock| (job, lock))) {
+        let (platform, platform_lock) = (lock.platform, lock.digest()?);
+        plans.push(Plan { environment: job.name, platform, platform_lock, lock });
+    }
     let document = serde_json::json!({ "schema": { "name": "kiln/plan", "version": 1 }, "plan": plans });
     context.print(&serde_json::to_string_pretty(&document)?)?;
     Ok(0)
 }
 
-fn show(context: &Context, progress: Progress) {
+/// Shows progress under the name of the environment, as several are baked at once.
+fn show(context: &Context, name: &str, progress: Progress) {
     let bars = &context.progress;
     match progress {
-        Progress::Fetching { count, bytes } => bars.start(&format!("Fetching {count} artifacts"), Some(bytes), true),
+        Progress::Fetching { count, bytes } => {
+            bars.start(&format!("{name}: fetching {count} artifacts"), Some(bytes), true)
+        }
         Progress::Download(event) => {
             if let Event::Progress { bytes, .. } = event {
-                bars.advance_first("Fetching", bytes);
+                bars.advance_first(&format!("{name}: fetching"), bytes);
             }
         }
-        Progress::Part { name, total } => {
-            bars.end_first("Fetching");
-            bars.start_once("Unpacking", total as u64);
-            bars.advance("Unpacking", 1, &name);
+        Progress::Part { name: package, total } => {
+            bars.end_first(&format!("{name}: fetching"));
+            bars.start_once(&format!("{name}: unpacking"), total as u64);
+            bars.advance(&format!("{name}: unpacking"), 1, &package);
         }
         Progress::Configuring { stage, packages } => {
-            bars.start(&format!("Configuring the {stage} ({packages})"), None, false)
+            if stage == "packages" {
+                bars.end(&format!("{name}: unpacking"));
+            }
+            bars.start(&format!("{name}: configuring {stage}"), None, false);
+            bars.advance(&format!("{name}: configuring {stage}"), 0, &count(packages, "package"));
         }
-        Progress::Configured { stage } => bars.end_first(&format!("Configuring the {stage}")),
-        Progress::Layer { name } => bars.advance("Layers", 1, &name),
+        Progress::Configured { stage, scripts } => {
+            bars.end(&format!("{name}: configuring {stage}"));
+            bars.spent(&format!("Scripts of the {stage} of {name} ran"), scripts);
+        }
+        Progress::Layer { .. } => {}
     }
 }

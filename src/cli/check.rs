@@ -27,7 +27,7 @@ struct Outcome {
 pub fn run(kitchen: &Kitchen<'_>, lockfile: &Lockfile, lock: &PlatformLock) -> Result<()> {
     let usual = kitchen.context.executor(&kitchen.store)?;
     let other = another_executor(kitchen, usual)?;
-    let first = kitchen.with_bakery(lockfile, |bakery| {
+    let first = kitchen.with_bakery(&lock.name, lockfile, |bakery| {
         // The artifacts must be there even where everything made from them is known already.
         bake::fetch(bakery, lockfile, lock)?;
         outcome(&Bakery { executor: &|| Ok(usual), program: program(), ..*bakery }, lockfile, lock)
@@ -111,7 +111,7 @@ fn again(kitchen: &Kitchen<'_>, lockfile: &Lockfile, lock: &PlatformLock, execut
     let jobs = if rayon::current_num_threads() == 2 { 4 } else { 3 };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(jobs).build().context(|| "starting threads")?;
     let umask = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    let result = kitchen.with_bakery(lockfile, |bakery| {
+    let result = kitchen.with_bakery(&lock.name, lockfile, |bakery| {
         let bakery = Bakery {
             store: &store,
             client: bakery.client,
@@ -119,6 +119,7 @@ fn again(kitchen: &Kitchen<'_>, lockfile: &Lockfile, lock: &PlatformLock, execut
             executor: &|| Ok(executor),
             program: program(),
             progress: &|_| {},
+            parts: &std::sync::Mutex::new(()),
         };
         pool.install(|| outcome(&bakery, lockfile, lock))
     });

@@ -144,7 +144,14 @@ impl Context {
 
     /// What sandboxes are started with that bake: no network, and nothing of this machine inside.
     pub fn sandbox(&self, store: &Store) -> Options {
-        Options { program: program(), store: store.root().to_owned(), network: false, binds: Vec::new(), jobs: 0 }
+        Options {
+            program: program(),
+            store: store.root().to_owned(),
+            network: false,
+            binds: Vec::new(),
+            jobs: 0,
+            in_memory: false,
+        }
     }
 }
 

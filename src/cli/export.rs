@@ -1,5 +1,6 @@
 //! `kiln build --output`: an image where other tools find it.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::build::Kitchen;
@@ -49,10 +50,21 @@ impl Target {
     }
 }
 
+/// The layers that the layouts among `targets` hold already of the image `name`, each checked. That is done with the
+/// least priority: while scripts run, one after another, a core has nothing else to do.
+pub fn layers_there(targets: &[Target], name: &str) -> BTreeSet<Digest> {
+    let _ = rustix::process::setpriority_process(None, 19);
+    let layouts = targets.iter().filter(|target| target.kind == Kind::Oci);
+    let mut held = layouts.map(|target| layout::layers_of(&target.path, name));
+    // What is to be in several must be in all of them.
+    let first = held.next().unwrap_or_default();
+    held.fold(first, |common, other| &common & &other)
+}
+
 /// An index in the store, with its images.
 pub type Index = (Digest, Vec<(OciPlatform, Image)>);
 
-/// Writes what was baked of the environment `name`.
+/// Writes what was baked of the environment `name`; `layers` are there already ([`layers_there`]).
 pub fn write(
     kitchen: &Kitchen<'_>,
     name: &str,
@@ -60,6 +72,7 @@ pub fn write(
     baked: &[(Platform, Baked)],
     index: Option<&Index>,
     target: &Target,
+    layers: &BTreeSet<Digest>,
 ) -> Result<()> {
     let what = || format!("writing `{name}` to {}", target.path.display());
     let store = &kitchen.store;
@@ -78,7 +91,7 @@ pub fn write(
         _ => Err(Error::new("this kind of output holds one platform").hint("name it with `--platform`")),
     };
     match target.kind {
-        Kind::Oci => layout::write(store, &root, &target.path),
+        Kind::Oci => layout::write(store, &root, &target.path, layers),
         Kind::OciArchive => archive::write_oci(store, &root, &target.path),
         Kind::DockerArchive => archive::write_docker(store, name, &one()?.1.image, &target.path),
         Kind::Tar => archive::write_root(store, &one()?.1.image.layers, &target.path),
@@ -95,7 +108,7 @@ fn rootfs(kitchen: &Kitchen<'_>, lock: &PlatformLock, lockfile: &Lockfile, path:
     if path.exists() {
         return Err(Error::new("it exists already").hint("name a folder that does not exist"));
     }
-    let tree = kitchen.with_bakery(lockfile, |bakery| bake::tree(bakery, lockfile, lock))?;
+    let tree = kitchen.with_bakery(&lock.name, lockfile, |bakery| bake::tree(bakery, lockfile, lock))?;
     let folder = path.parent().unwrap_or(path);
     let scratch = tempfile::Builder::new()
         .prefix(".kiln-")

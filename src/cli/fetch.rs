@@ -30,7 +30,7 @@ pub fn run(context: &Context, arguments: &Fetch) -> Result<u8> {
         for platform in &lockfile.environment.platforms {
             let lock = PlatformLock::of(&name, &lockfile, *platform);
             let fetched = kitchen
-                .with_bakery(&lockfile, |bakery| bake::fetch(bakery, &lockfile, &lock))
+                .with_bakery(&name, &lockfile, |bakery| bake::fetch(bakery, &lockfile, &lock))
                 .context(|| format!("fetching `{name}` for {platform}"))?;
             rows.push(Fetched {
                 environment: name.clone(),

@@ -110,7 +110,11 @@ impl Progress {
 
     /// Says that a phase is over, with the time it took.
     pub fn phase(&self, what: &str, started: Instant) {
-        let seconds = started.elapsed();
+        self.spent(what, started.elapsed());
+    }
+
+    /// Says what a time was spent on.
+    pub fn spent(&self, what: &str, seconds: Duration) {
         match self.mode {
             Mode::Nothing => {}
             Mode::Json => {

@@ -34,7 +34,7 @@ pub fn run(context: &Context, arguments: &Run) -> Result<u8> {
     let mut environment = variables(image, &arguments.variables)?;
 
     let kitchen = Kitchen::new(context, &workspace)?;
-    let tree = kitchen.with_bakery(&lockfile, |bakery| bake::tree(bakery, &lockfile, &lock))?;
+    let tree = kitchen.with_bakery(name, &lockfile, |bakery| bake::tree(bakery, &lockfile, &lock))?;
     let executor = context.executor(&kitchen.store)?;
     let scratch = kitchen.store.scratch()?;
     let binds = volumes.iter().map(|volume| volume.bind.clone()).collect();

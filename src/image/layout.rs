@@ -3,9 +3,11 @@
 //! A layout that is there already gets the image added; one under the same name is replaced in the
 //! layout's index. What others wrote into it stays.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use rayon::prelude::*;
 use serde_json::Value;
 
 use super::manifest::{Root, layout_index};
@@ -23,20 +25,43 @@ const NAME: &str = "org.opencontainers.image.ref.name";
 /// Writes `root` into the layout at `folder`, which is made if it does not exist. The index is replaced
 /// last: until then, and if this fails, the layout is what it was.
 ///
+/// Blobs that are `known` to be there and good ([`layers_of`]) are not looked at again.
+///
 /// Fails on a folder that holds something else.
-pub fn write(store: &Store, root: &Root, folder: &Path) -> Result<()> {
+pub fn write(store: &Store, root: &Root, folder: &Path, known: &BTreeSet<Digest>) -> Result<()> {
     let others = existing(folder, &root.name)?;
     let blobs = folder.join("blobs/sha256");
     fs::create_dir_all(&blobs).context(|| format!("making {}", blobs.display()))?;
-    for (digest, size) in &root.blobs {
+    root.blobs.par_iter().try_for_each(|(digest, size)| {
         let path = blobs.join(digest.to_string());
-        if !holds(&path, digest, *size) {
-            write_file(&path, |file| store.copy_to(digest, file).map(drop))?;
+        if known.contains(digest) || holds(&path, digest, *size) {
+            return Ok(());
         }
-    }
+        write_file(&path, |file| store.copy_to(digest, file).map(drop))
+    })?;
     write_file(&folder.join("oci-layout"), |file| Ok(std::io::Write::write_all(file, MARKER)?))?;
     let index = index(root, others)?;
     write_file(&folder.join("index.json"), |file| Ok(std::io::Write::write_all(file, &index)?))
+}
+
+/// The layers of the image under `name` in the layout at `folder` that are what their names say. For asking while
+/// something else goes on: what cannot be read is simply not among them.
+pub fn layers_of(folder: &Path, name: &str) -> BTreeSet<Digest> {
+    let blobs = folder.join("blobs/sha256");
+    let read = |path: &Path| serde_json::from_slice::<Value>(&fs::read(path).ok()?).ok();
+    let digest =
+        |descriptor: &Value| -> Option<Digest> { descriptor["digest"].as_str()?.strip_prefix("sha256:")?.parse().ok() };
+    let list = |document: &Value, field: &str| document[field].as_array().cloned().unwrap_or_default();
+    let index = read(&folder.join("index.json")).unwrap_or_default();
+    let manifests = list(&index, "manifests").into_iter().filter(|manifest| manifest["annotations"][NAME] == *name);
+    let manifests = manifests.filter_map(|manifest| read(&blobs.join(digest(&manifest)?.to_string())));
+    let layers: BTreeSet<Digest> =
+        manifests.flat_map(|manifest| list(&manifest, "layers")).filter_map(|layer| digest(&layer)).collect();
+    let good = |wanted: &Digest| {
+        let file = fs::File::open(blobs.join(wanted.to_string()));
+        file.is_ok_and(|mut file| Digest::of_reader(&mut file).is_ok_and(|(found, _)| found == *wanted))
+    };
+    layers.into_iter().filter(good).collect()
 }
 
 /// Whether there is a file with this content already.

@@ -4,7 +4,7 @@
 //! digest says) is refused whoever asks.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Read, Write};
+use std::io::{self, BufWriter, Read, Write};
 
 use super::entry::{Entry, Kind, Part};
 use super::gzip::Encoder;
@@ -19,6 +19,7 @@ use crate::store::{BlobWriter, Store};
 #[derive(Debug)]
 pub struct PartBuilder<'a> {
     encoder: Encoder<BlobWriter<'a>>,
+    plain: Option<BufWriter<BlobWriter<'a>>>,
     directories: BTreeMap<String, Entry>,
     entries: Vec<Entry>,
     paths: BTreeSet<String>,
@@ -30,11 +31,25 @@ impl<'a> PartBuilder<'a> {
     pub fn new(store: &'a Store) -> Result<Self> {
         Ok(Self {
             encoder: Encoder::new(store.writer()?),
+            plain: None,
             directories: BTreeMap::new(),
             entries: Vec::new(),
             paths: BTreeSet::new(),
             tar_size: 0,
         })
+    }
+
+    /// Lets the store keep the plain tar stream too ([`Part::plain`]). Called before anything is added.
+    pub fn keep_plain(&mut self, store: &'a Store) -> Result<()> {
+        self.plain = Some(BufWriter::with_capacity(1 << 18, store.writer()?));
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        if let Some(plain) = &mut self.plain {
+            plain.write_all(bytes).context(|| "writing plain bytes to the store")?;
+        }
+        self.encoder.write(bytes)
     }
 
     /// Adds a directory that the part wants. Of several with one path the first counts; the time is the
@@ -80,13 +95,13 @@ impl<'a> PartBuilder<'a> {
                 return Err(Error::new(format!("/{} has more than its {size} bytes", entry.path)));
             }
             hasher.write_all(&buffer[..count])?;
-            self.encoder.write(&buffer[..count])?;
+            self.write(&buffer[..count])?;
         }
         if found < size {
             return Err(Error::new(format!("/{} has {found} bytes, expected {size}", entry.path)));
         }
         let padding = tar::padding(size);
-        self.encoder.write(&tar::END[..padding])?;
+        self.write(&tar::END[..padding])?;
         self.tar_size += size + padding as u64;
         let (sha256, _, _) = hasher.finish();
         entry.kind = Kind::File { size, sha256 };
@@ -124,7 +139,7 @@ impl<'a> PartBuilder<'a> {
         let mut header = Vec::new();
         tar::write_header(entry, &mut header)?;
         self.tar_size += header.len() as u64;
-        self.encoder.write(&header)
+        self.write(&header)
     }
 
     /// Ends the part. Parents that were not given are root's, with mode 0755.
@@ -141,6 +156,10 @@ impl<'a> PartBuilder<'a> {
         }
         let (writer, members) = self.encoder.finish()?;
         let (content, size) = writer.finish()?;
+        let plain = match self.plain {
+            None => None,
+            Some(plain) => Some(plain.into_inner().map_err(std::io::IntoInnerError::into_error)?.finish()?.0),
+        };
         Ok(Part {
             directories: self.directories.into_values().collect(),
             entries: self.entries,
@@ -148,6 +167,7 @@ impl<'a> PartBuilder<'a> {
             size,
             tar_size: self.tar_size,
             members,
+            plain,
         })
     }
 }

@@ -132,8 +132,14 @@ fn times(entry: &Entry) -> Timestamps {
     Timestamps { last_access: time, last_modification: time }
 }
 
-/// The part's tar stream: its blob, checked, with all members inflated.
+/// The part's tar stream: its blob, checked, with all members inflated, or the plain one if the store has kept that.
 fn inflate(store: &Store, part: &Part) -> Result<Vec<u8>> {
+    if let Some(plain) = part.plain.filter(|plain| store.contains(plain))
+        && let Ok(plain) = store.read(&plain)
+        && plain.len() as u64 == part.tar_size
+    {
+        return Ok(plain);
+    }
     let blob = store.read(&part.content)?;
     let sum = part
         .members

@@ -15,6 +15,7 @@ mod foreground;
 mod inside;
 mod interrupt;
 mod kill;
+pub mod memory;
 mod mounts;
 mod protocol;
 mod run;
@@ -54,6 +55,9 @@ pub struct Options {
     pub binds: Vec<Bind>,
     /// How many threads extract, hash and pack; 0 for one per processor.
     pub jobs: usize,
+    /// Whether the tree lives in memory instead of on the store's disk. It is not to be kept then, and without
+    /// namespaces it is on the disk all the same.
+    pub in_memory: bool,
 }
 
 /// A file or directory of the host shown inside.
@@ -98,6 +102,8 @@ pub struct Output {
     pub output: Vec<u8>,
     /// When it started, by the same clock as the status lines.
     pub started: u64,
+    /// For how long it ran, in nanoseconds.
+    pub took: u64,
     /// The status lines, each with the time it arrived: nanoseconds since 1970 by the clock that the
     /// tree's file system stamps its changes with, so that they compare with [`Change::ctime`].
     pub status: Vec<(u64, String)>,

@@ -94,6 +94,13 @@ pub(super) fn device_directories(devices: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Gives the tree memory to live in, mounted where it would otherwise be on the disk. Unlike what is mounted on a
+/// tree it holds devices and setuid programs, as packages bring them.
+pub(super) fn memory(place: &Path) -> Result<()> {
+    rustix::mount::mount("tmpfs", place, "tmpfs", MountFlags::empty(), c"mode=0755")
+        .context(|| format!("mounting a tmpfs at {}", place.display()))
+}
+
 fn tmpfs(path: &Path, options: &std::ffi::CStr) -> Result<()> {
     rustix::mount::mount("tmpfs", path, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, options)
         .context(|| format!("mounting a tmpfs at {}", path.display()))

@@ -24,6 +24,7 @@ pub(super) struct Setup {
     pub network: bool,
     pub binds: Vec<Bind>,
     pub jobs: usize,
+    pub in_memory: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

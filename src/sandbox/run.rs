@@ -50,7 +50,8 @@ pub(super) fn run(worker: &Worker, command: &Command) -> Result<Output> {
     while collector.is_open() {
         collector.step(None)?;
     }
-    Ok(Output { code, started, output: collector.kept.into(), status: collector.lines })
+    let took = time_of(&collector.clock)?.saturating_sub(started);
+    Ok(Output { code, started, took, output: collector.kept.into(), status: collector.lines })
 }
 
 fn program(arguments: &[String], environment: &std::collections::BTreeMap<String, String>) -> Result<process::Command> {

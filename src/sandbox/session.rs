@@ -46,6 +46,7 @@ impl Session {
             network: options.network,
             binds: options.binds.clone(),
             jobs: options.jobs,
+            in_memory: options.in_memory && executor != Executor::Chroot,
         };
         session.set_up(setup).context(|| format!("starting a sandbox ({executor})"))?;
         Ok(session)

@@ -1,6 +1,6 @@
 //! What the tree holds at one time, what changed since, and packing that into a part.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
@@ -92,21 +92,24 @@ impl Snapshot {
         Ok(Self(all.into_iter().collect()))
     }
 
-    /// Takes over what `later` says of `paths`, and when the directories above them were changed last:
-    /// whatever else may have happened to those is no part of placing something in them.
-    pub fn update(&mut self, later: &Self, paths: &[String]) {
-        for path in paths {
-            if let Some(known) = later.0.get(path) {
-                self.0.insert(path.clone(), known.clone());
-            }
-            let mut path = path.as_str();
-            while let Some((parent, _)) = path.rsplit_once('/') {
-                if let (Some(known), Some(later)) = (self.0.get_mut(parent), later.0.get(parent)) {
-                    known.mtime = later.mtime;
-                }
-                path = parent;
+    /// Looks at `paths` again, and at when the directories above them were changed last: whatever else may
+    /// have happened to those is no part of placing something in them.
+    pub fn update(&mut self, tree: &Tree, paths: Vec<String>) -> Result<()> {
+        let parents: BTreeSet<String> =
+            paths.iter().flat_map(|path| crate::layer::part::parents(path)).map(str::to_owned).collect();
+        let look = |path: String| -> Result<Option<(String, Known)>> {
+            let known = look_at(tree, &path).context(|| format!("looking at /{path}"))?;
+            Ok(known.map(|known| (path, known)))
+        };
+        let found: Vec<_> = paths.into_par_iter().map(look).collect::<Result<_>>()?;
+        let above: Vec<_> = parents.into_par_iter().map(look).collect::<Result<_>>()?;
+        self.0.extend(found.into_iter().flatten());
+        for (path, later) in above.into_iter().flatten() {
+            if let Some(known) = self.0.get_mut(&path) {
+                known.mtime = later.mtime;
             }
         }
+        Ok(())
     }
 
     /// What is not as it was at `earlier`, by path.
@@ -160,6 +163,16 @@ impl Snapshot {
     }
 }
 
+/// One path whose parents are real directories; nothing if it is not there, as a walk would not find it.
+fn look_at(tree: &Tree, path: &str) -> Result<Option<Known>> {
+    let found = match tree.open_exactly(path, OFlags::PATH) {
+        Ok(found) => rustix::fs::fstat(&found)?,
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(Some(Known::new(&found, kept_xattrs(tree, path, &found)?)))
+}
+
 fn walk(tree: &Tree, directory: &OwnedFd, path: &str, depth: usize) -> Result<Vec<(String, Known)>> {
     if depth > DEPTH {
         return Err(Error::new(format!("directories are nested more than {DEPTH} deep at /{path}")));
@@ -169,12 +182,7 @@ fn walk(tree: &Tree, directory: &OwnedFd, path: &str, depth: usize) -> Result<Ve
     for name in names(directory.as_fd()).context(|| format!("reading the directory /{path}"))? {
         let known = status(directory.as_fd(), &name).context(|| format!("looking at {name} in /{path}"))?;
         let path = if path.is_empty() { name.clone() } else { format!("{path}/{name}") };
-        // Only the kinds below may carry attributes that layers keep.
-        let kind = FileType::from_raw_mode(known.st_mode);
-        let attributes = match kind {
-            FileType::RegularFile | FileType::Directory => xattrs(tree, &path)?,
-            _ => BTreeMap::new(),
-        };
+        let attributes = kept_xattrs(tree, &path, &known)?;
         if is_directory(&known) {
             below.push((name, path.clone()));
         }
@@ -191,6 +199,14 @@ fn walk(tree: &Tree, directory: &OwnedFd, path: &str, depth: usize) -> Result<Ve
         .collect();
     found.extend(nested?.into_iter().flatten());
     Ok(found)
+}
+
+/// The extended attributes of the kinds that may carry some that layers keep.
+fn kept_xattrs(tree: &Tree, path: &str, known: &Stat) -> Result<BTreeMap<String, String>> {
+    match FileType::from_raw_mode(known.st_mode) {
+        FileType::RegularFile | FileType::Directory => xattrs(tree, path),
+        _ => Ok(BTreeMap::new()),
+    }
 }
 
 /// The extended attributes of a file or directory whose parents are real directories, values in

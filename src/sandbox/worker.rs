@@ -161,6 +161,9 @@ fn beside(setup: &Setup) -> PathBuf {
 }
 
 fn fork_inner(setup: &Setup, stream: &UnixStream) -> Result<Pid> {
+    if setup.in_memory {
+        mounts::memory(&setup.place)?;
+    }
     mounts::make_directory(&root(setup), 0o755)?;
     mounts::make_directory(&beside(setup), 0o755)?;
     // SAFETY: the process has one thread, so the child may do anything.
@@ -193,6 +196,9 @@ fn clean_up(setup: &Setup, keep: bool) -> Result<()> {
     } else {
         // Not mounted if setting up failed before.
         let _ = rustix::mount::unmount(beside(setup), UnmountFlags::DETACH);
+    }
+    if setup.in_memory {
+        let _ = rustix::mount::unmount(&setup.place, UnmountFlags::DETACH);
     }
     let tree = (!keep).then(|| root(setup));
     for path in tree.into_iter().chain([beside(setup)]) {
@@ -316,7 +322,7 @@ impl Worker {
             }
             Request::MarkPaths(paths) => {
                 let mark = self.mark.as_mut().context(|| "the tree was not marked")?;
-                mark.update(&Snapshot::take(tree)?, &paths);
+                mark.update(tree, paths)?;
                 Reply::Done
             }
             Request::Changes => {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::rules::{Action, RULES, matches, shadow_day};
 use super::stage::StagePackage;
-use super::{keystore, rules};
+use super::{alias_database, keystore, rules};
 use crate::digest::Digest;
 use crate::error::{Context, Result};
 use crate::layer::entry::WHITEOUT;
@@ -172,6 +172,9 @@ impl Changed {
                 self.rewrite(session, path, &mut |bytes| {
                     Ok(shadow_day(&String::from_utf8_lossy(&bytes), epoch / DAY).into_bytes())
                 })?;
+            }
+            Action::AliasTime => {
+                self.rewrite(session, path, &mut |bytes| Ok(alias_database::with_time(bytes, epoch)))?;
             }
             Action::KeystoreTime => self.rewrite(session, path, &mut |bytes| keystore::with_time(bytes, epoch))?,
         }

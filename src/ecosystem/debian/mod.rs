@@ -1,5 +1,6 @@
 //! Debian packages: signed indexes, apt's resolution, `.deb` to part, and dpkg's configuration.
 
+pub mod alias_database;
 pub mod apt;
 pub mod archive;
 mod changes;

@@ -27,14 +27,16 @@ pub struct Locked<'a> {
     pub sha256: Digest,
 }
 
-/// The part of a locked package, all of it but the excluded files and those in `leave_out`.
+/// The part of a locked package, all of it but the excluded files and those in `leave_out`. `keep_plain` as in
+/// [`PartOptions`].
 pub fn part(
     store: &Store,
     locked: &Locked<'_>,
     exclusions: &Exclusions,
     leave_out: &BTreeSet<String>,
+    keep_plain: bool,
 ) -> Result<DebPart> {
-    let options = PartOptions { exclusions, merged_usr: true, leave_out };
+    let options = PartOptions { exclusions, merged_usr: true, leave_out, keep_plain };
     deb_part(store, &locked.sha256, &options).context(|| format!("reading `{}` {}", locked.name, locked.version))
 }
 

@@ -38,6 +38,9 @@ pub struct PartOptions<'a> {
     /// Files that this package does not get to place: another one replaces or diverts them. Paths as in
     /// [`Entry::path`], in the merged spelling.
     pub leave_out: &'a BTreeSet<String>,
+    /// Whether a part that is made keeps its plain tar stream in the store too. What is in the part does not depend
+    /// on it, so that one made before is taken with or without.
+    pub keep_plain: bool,
 }
 
 /// What a package contributes, and what dpkg's database says of it.
@@ -94,7 +97,8 @@ pub fn deb_part(store: &Store, deb: &Digest, options: &PartOptions<'_>) -> Resul
         return Ok(part);
     }
     let part = make(store, deb, options)?;
-    store.put_keyed("deb", &key, &[part.part.content, part.control], &part)?;
+    let blobs: Vec<Digest> = [part.part.content, part.control].into_iter().chain(part.part.plain).collect();
+    store.put_keyed("deb", &key, &blobs, &part)?;
     Ok(part)
 }
 
@@ -148,9 +152,13 @@ impl<'a> Unpack<'a> {
     ) -> Result<Self> {
         let shipped = conffiles.iter().filter(|line| !line.remove_on_upgrade);
         let conffiles = shipped.map(|line| Ok((normalize(&line.path)?, None))).collect::<Result<BTreeMap<_, _>>>()?;
+        let mut builder = PartBuilder::new(store)?;
+        if options.keep_plain {
+            builder.keep_plain(store)?;
+        }
         Ok(Self {
             options,
-            builder: PartBuilder::new(store)?,
+            builder,
             conffiles,
             paths: Vec::new(),
             newest_mtime: 0,

@@ -20,6 +20,8 @@ pub enum Action {
     ShadowDay,
     /// The creation times in the Java keystore become the stage's epoch.
     KeystoreTime,
+    /// The time in the database of mail aliases becomes the stage's epoch, its identity a hash of the rest.
+    AliasTime,
 }
 
 /// A rule.
@@ -101,6 +103,12 @@ pub const RULES: &[Rule] = &[
         why: "a keystore records when each certificate was added",
     },
     Rule {
+        name: "mail-aliases",
+        paths: &["etc/aliases.db"],
+        action: Action::AliasTime,
+        why: "the database records when and on which disk it was made",
+    },
+    Rule {
         name: "shadow-day",
         paths: &["etc/shadow", "etc/shadow-"],
         action: Action::ShadowDay,
@@ -171,7 +179,8 @@ pub const RULES: &[Rule] = &[
     },
 ];
 
-/// A file that exists only while scripts run.
+/// A file that exists only while scripts run. One that is there already stays as it is, and so does what a script has
+/// made of it.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Preparation {
     /// It is there if this package is; always if `None`.
@@ -190,6 +199,20 @@ pub const PREPARATIONS: &[Preparation] = &[
         mode: 0o755,
         content: "#!/bin/sh\nexit 101\n",
         why: "no service starts while an image is baked (`invoke-rc.d(8)`)",
+    },
+    Preparation {
+        package: None,
+        path: "etc/hostname",
+        mode: 0o644,
+        content: "kiln\n",
+        why: "scripts that write down the machine's name find the same one everywhere, and not none",
+    },
+    Preparation {
+        package: None,
+        path: "etc/resolv.conf",
+        mode: 0o644,
+        content: "",
+        why: "scripts that copy it find one without a name server",
     },
     Preparation {
         package: Some("postgresql-common"),

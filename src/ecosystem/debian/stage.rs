@@ -5,6 +5,7 @@
 //! a stage gives depends on its inputs alone; running it is keyed by them in `bake/`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::dpkg::{self, Existing, Files, State, Unpacked};
 use super::overlap::{self, Placed};
@@ -49,6 +50,8 @@ pub struct Configured {
     pub leave_out: BTreeMap<String, BTreeSet<String>>,
     /// By path, the script that wrote it last.
     pub writers: BTreeMap<String, String>,
+    /// For how long programs ran in the tree.
+    pub scripts: Duration,
 }
 
 /// Configures a stage in a session whose tree is empty.
@@ -59,8 +62,10 @@ pub fn configure(session: &mut Session, stage: &Stage<'_>) -> Result<Configured>
         unpacked: Vec::new(),
         placed: Placed::default(),
         folders: BTreeSet::new(),
+        prepared: Vec::new(),
         made: BTreeSet::new(),
         started: Vec::new(),
+        took: 0,
     };
     runner.session.extract(stage.below).context(|| "putting the tree below together")?;
     if stage.configured.is_empty() {
@@ -81,10 +86,14 @@ struct Runner<'a> {
     placed: Placed,
     /// The folders that packages have brought.
     folders: BTreeSet<&'a str>,
-    /// The folders that were made for files that only exist while scripts run.
+    /// The files that only exist while scripts run.
+    prepared: Vec<&'static rules::Preparation>,
+    /// The folders that were made for them.
     made: BTreeSet<String>,
     /// When each script started, in nanoseconds of the file system's clock, and its name.
     started: Vec<(u64, String)>,
+    /// For how long they ran, in nanoseconds.
+    took: u64,
 }
 
 impl<'a> Runner<'a> {
@@ -302,7 +311,8 @@ impl<'a> Runner<'a> {
     fn prepare(&mut self, whose: impl Fn(Option<&str>) -> bool) -> Result<()> {
         let mut files = Files::new();
         for preparation in rules::PREPARATIONS.iter().filter(|preparation| whose(preparation.package)) {
-            if preparation.package.is_none_or(|name| self.has(name)) {
+            if preparation.package.is_none_or(|name| self.has(name)) && !self.session.exists(preparation.path)? {
+                self.prepared.push(preparation);
                 for (at, _) in preparation.path.match_indices('/') {
                     let folder = &preparation.path[..at];
                     if !self.session.exists(folder)? {
@@ -427,6 +437,7 @@ impl<'a> Runner<'a> {
         };
         let output = self.session.run(&command).context(|| format!("running {name}"))?;
         self.started.push((output.started, name.to_owned()));
+        self.took += output.took;
         if output.code == 0 {
             return Ok(output.status);
         }
@@ -448,8 +459,9 @@ impl<'a> Runner<'a> {
 
     /// Applies the rules, and makes a part of what has changed.
     fn finish(mut self) -> Result<Configured> {
-        for preparation in rules::PREPARATIONS {
-            if preparation.package.is_none_or(|name| self.has(name)) {
+        for preparation in std::mem::take(&mut self.prepared) {
+            // A link that a script has put there is not read; what it leads to is not ours.
+            if self.session.read(preparation.path).is_ok_and(|found| found == Some(preparation.content.into())) {
                 self.session.remove(preparation.path)?;
             }
         }
@@ -468,7 +480,7 @@ impl<'a> Runner<'a> {
         let writers = changed.writers(&self.started);
         let (directories, entries) = changed.into_entries(&before);
         let part = self.session.pack(&directories, &entries)?;
-        Ok(Configured { part, leave_out: placed.leave_out, writers })
+        Ok(Configured { part, leave_out: placed.leave_out, writers, scripts: Duration::from_nanos(self.took) })
     }
 
     fn add_accounts(&mut self) -> Result<()> {

@@ -37,6 +37,7 @@ fn layer(directories: &[Entry], entries: &[Entry]) -> Extraction {
         size: 0,
         tar_size: 0,
         members: Vec::new(),
+        plain: None,
     };
     Extraction { directories: directories.to_vec(), parts: vec![part], ..Extraction::default() }
 }

@@ -19,6 +19,7 @@ pub fn package(name: &str, replaces: &str, paths: &[&str]) -> StagePackage {
         size: 0,
         tar_size: 0,
         members: Vec::new(),
+        plain: None,
     };
     for path in paths {
         if let Some(path) = path.strip_suffix('/') {
