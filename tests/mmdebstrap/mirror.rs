@@ -22,8 +22,17 @@ pub fn mmdebstrap(work: &Path, lock: &Lockfile, name: &str, epoch: u64) -> PathB
     }
     write_archive(&archive, &index);
     let partial = result.with_extension("partial");
-    let output = Command::new("mmdebstrap")
+    // The same conditions as kiln's: the machine's name, and the order of hashes.
+    let hostname = work.join("hostname");
+    fs::write(&hostname, "kiln\n").unwrap();
+    let script = "mount --bind \"$0\" /etc/hostname; hostname -F /etc/hostname; exec mmdebstrap \"$@\"";
+    let output = Command::new("unshare")
+        .args(["--uts", "--mount", "sh", "-e", "-c", script])
+        .arg(&hostname)
         .env_clear()
+        .env("PERL_HASH_SEED", "0")
+        .env("PERL_PERTURB_KEYS", "0")
+        .env("PYTHONHASHSEED", "0")
         .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
         .env("SOURCE_DATE_EPOCH", epoch.to_string())
         .args(["--mode=root", "--variant=essential", "--architectures=amd64", "--format=tar"])

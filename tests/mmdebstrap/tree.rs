@@ -6,8 +6,8 @@ use std::io::{BufReader, Read};
 use std::path::Path;
 
 use kiln::digest::Digest;
-use kiln::ecosystem::debian::keystore;
 use kiln::ecosystem::debian::rules::{Action, RULES, matches, shadow_day};
+use kiln::ecosystem::debian::{alias_database, keystore};
 
 use crate::differences::{Aspect, DIFFERENCES};
 
@@ -141,6 +141,7 @@ pub fn apply_rules(tree: &mut Tree, epoch: u64) {
                     Action::ShadowDay => rewrite(tree, &path, |bytes| {
                         shadow_day(&String::from_utf8_lossy(&bytes), epoch / 86400).into_bytes()
                     }),
+                    Action::AliasTime => rewrite(tree, &path, |bytes| alias_database::with_time(bytes, epoch)),
                     Action::KeystoreTime => rewrite(tree, &path, |bytes| keystore::with_time(bytes, epoch).unwrap()),
                 }
             }
