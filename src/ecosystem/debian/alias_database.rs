@@ -25,9 +25,14 @@ pub fn with_time(mut bytes: Vec<u8>, seconds: u64) -> Vec<u8> {
             value.copy_from_slice(time.as_bytes());
         }
     }
-    bytes[IDENTITY].fill(0);
+    // Pages are written from buffers that are used again: what was the first page shows through in others.
+    let identity = bytes[IDENTITY].to_vec();
+    let places: Vec<usize> = memchr::memmem::find_iter(&bytes, &identity).collect();
+    for at in places {
+        bytes[at..at + IDENTITY.len()].fill(0);
+    }
     let digest = Digest::of(&bytes).to_string();
-    bytes[IDENTITY].copy_from_slice(&digest.as_bytes()[..20]);
+    bytes[IDENTITY].copy_from_slice(&digest.as_bytes()[..IDENTITY.len()]);
     bytes
 }
 
@@ -39,6 +44,7 @@ mod tests {
         let mut bytes = vec![0; 4096];
         bytes[MAGIC.0..MAGIC.0 + 4].copy_from_slice(&MAGIC.1);
         bytes[IDENTITY].fill(identity);
+        bytes.extend([identity; 20]);
         bytes.extend(format!("\x01root\0\x01postmaster\0\x01{time}\x01YP_LAST_MODIFIED\x01@\0\x01@\0").bytes());
         bytes
     }

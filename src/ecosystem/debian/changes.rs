@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::rules::{Action, RULES, matches, shadow_day};
 use super::stage::StagePackage;
-use super::{alias_database, keystore, rules};
+use super::{alias_database, info_directory, keystore, rules};
 use crate::digest::Digest;
 use crate::error::{Context, Result};
 use crate::layer::entry::WHITEOUT;
@@ -173,6 +173,9 @@ impl Changed {
                     Ok(shadow_day(&String::from_utf8_lossy(&bytes), epoch / DAY).into_bytes())
                 })?;
             }
+            Action::InfoOrder => self.rewrite(session, path, &mut |bytes| {
+                Ok(info_directory::sorted(&String::from_utf8_lossy(&bytes)).into_bytes())
+            })?,
             Action::AliasTime => {
                 self.rewrite(session, path, &mut |bytes| Ok(alias_database::with_time(bytes, epoch)))?;
             }

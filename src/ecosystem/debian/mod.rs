@@ -1,15 +1,18 @@
 //! Debian packages: signed indexes, apt's resolution, `.deb` to part, and dpkg's configuration.
 
+pub mod accounts;
 pub mod alias_database;
 pub mod apt;
 pub mod archive;
 mod changes;
+pub mod copyright;
 pub mod date;
 pub mod deb;
 pub mod dpkg;
 pub mod exclusions;
 pub mod index;
 mod index_file;
+pub mod info_directory;
 pub mod keystore;
 mod names;
 pub mod overlap;

@@ -20,6 +20,8 @@ pub enum Action {
     ShadowDay,
     /// The creation times in the Java keystore become the stage's epoch.
     KeystoreTime,
+    /// Categories and entries of the directory of Info documents are sorted.
+    InfoOrder,
     /// The time in the database of mail aliases becomes the stage's epoch, its identity a hash of the rest.
     AliasTime,
 }
@@ -101,6 +103,12 @@ pub const RULES: &[Rule] = &[
         paths: &["etc/ssl/certs/java/cacerts"],
         action: Action::KeystoreTime,
         why: "a keystore records when each certificate was added",
+    },
+    Rule {
+        name: "info-directory",
+        paths: &["usr/share/info/dir"],
+        action: Action::InfoOrder,
+        why: "documents are added in the order in which a disk lists them",
     },
     Rule {
         name: "mail-aliases",
