@@ -7,13 +7,13 @@ use rayon::prelude::*;
 use super::bins::Bin;
 use super::graph::{Graph, Ready};
 use super::stages::{self, StageResult};
-use super::{Baked, Progress};
+use super::{Baked, Observed, Progress};
 use crate::ecosystem::debian::dpkg::{Files, Member};
 use crate::ecosystem::debian::package;
 use crate::error::{Error, Result};
-use crate::image::{self, ContainerConfig, ImageSpec, LayerInfo, write_image};
+use crate::image::{self, ContainerConfig, Image, ImageSpec, LayerInfo, write_image};
 use crate::layer::{Entry, Layer, Part, assemble};
-use crate::lock::LayerOutput;
+use crate::lock::{LayerOutput, PlatformLock};
 use crate::sandbox::Extraction;
 use crate::workspace::{Base, ImageSettings, Platform};
 
@@ -60,7 +60,7 @@ struct Planned {
 }
 
 /// Puts the image together.
-pub fn image(graph: &Graph<'_>, ready: &[Ready<'_>], base: Option<StageResult>, lock_bytes: &[u8]) -> Result<Baked> {
+pub fn image(graph: &Graph<'_>, ready: &[Ready<'_>], base: Option<StageResult>) -> Result<Baked> {
     let (base_ready, rest_ready): (Vec<Ready<'_>>, Vec<Ready<'_>>) =
         ready.iter().cloned().partition(|ready| ready.package.base);
     let mut folders = Folders::default();
@@ -85,10 +85,24 @@ pub fn image(graph: &Graph<'_>, ready: &[Ready<'_>], base: Option<StageResult>, 
         }
         planned.push(configured(name, stage));
     }
-    planned.push(lock_layer(graph, lock_bytes, &folders)?);
+    let lock = settled_lock(graph, last.as_ref());
+    planned.push(lock_layer(graph, &lock, &folders)?);
 
     let epoch = last.as_ref().or(base.as_ref()).map_or(0, |stage| stage.epoch);
-    finish(graph, ready, &planned, epoch)
+    let (image, layers) = finish(graph, &planned, epoch)?;
+    let stages: Vec<&StageResult> = base.iter().chain(&last).collect();
+    let observed = observed(graph, ready, &stages)?;
+    Ok(Baked { image, layers, lock: lock.digest()?, accounts: lock.accounts, observed })
+}
+
+/// The lock with the ids that the last stage has given. It is what the image carries: whoever bakes from it, and
+/// whatever else is in it by then, gets the same ids.
+pub fn settled_lock(graph: &Graph<'_>, last: Option<&StageResult>) -> PlatformLock {
+    let mut lock = graph.lock.clone();
+    if let Some(last) = last {
+        lock.accounts = lock.accounts.with(&last.ids);
+    }
+    lock
 }
 
 /// The base's stage, run while its packages' layers are put together.
@@ -171,14 +185,14 @@ fn configured(name: &str, stage: &StageResult) -> Planned {
 }
 
 /// The file that carries the platform lock.
-fn lock_part(graph: &Graph<'_>, lock_bytes: &[u8]) -> Result<Part> {
-    let member = Member { mode: 0o644, mtime: 0, content: lock_bytes.to_vec() };
+fn lock_part(graph: &Graph<'_>, lock: &PlatformLock) -> Result<Part> {
+    let member = Member { mode: 0o644, mtime: 0, content: lock.to_bytes()? };
     stages::part_of_files(graph, &Files::from([(LOCK_PATH.to_owned(), member)]))
 }
 
 /// What the last layer adds to a tree made of `below`.
-pub fn lock_extraction(graph: &Graph<'_>, below: &[Extraction]) -> Result<Extraction> {
-    let part = lock_part(graph, &graph.lock.to_bytes()?)?;
+pub fn lock_extraction(graph: &Graph<'_>, lock: &PlatformLock, below: &[Extraction]) -> Result<Extraction> {
+    let part = lock_part(graph, lock)?;
     let known: BTreeSet<&str> =
         below.iter().flat_map(|extraction| &extraction.directories).map(|entry| entry.path.as_str()).collect();
     let directories = part.directories.iter().filter(|entry| !known.contains(entry.path.as_str())).cloned().collect();
@@ -186,8 +200,8 @@ pub fn lock_extraction(graph: &Graph<'_>, below: &[Extraction]) -> Result<Extrac
 }
 
 /// The platform lock, the only file of the last layer.
-fn lock_layer(graph: &Graph<'_>, lock_bytes: &[u8], folders: &Folders) -> Result<Planned> {
-    let part = lock_part(graph, lock_bytes)?;
+fn lock_layer(graph: &Graph<'_>, lock: &PlatformLock, folders: &Folders) -> Result<Planned> {
+    let part = lock_part(graph, lock)?;
     let directories =
         part.directories.iter().map(|entry| folders.0.get(&entry.path).unwrap_or(entry).clone()).collect();
     Ok(Planned {
@@ -198,7 +212,8 @@ fn lock_layer(graph: &Graph<'_>, lock_bytes: &[u8], folders: &Folders) -> Result
     })
 }
 
-fn finish(graph: &Graph<'_>, ready: &[Ready<'_>], planned: &[Planned], epoch: u64) -> Result<Baked> {
+/// The image of the layers.
+fn finish(graph: &Graph<'_>, planned: &[Planned], epoch: u64) -> Result<(Image, Vec<LayerOutput>)> {
     let layers: Vec<Layer> = planned
         .par_iter()
         .map(|planned| {
@@ -233,11 +248,11 @@ fn finish(graph: &Graph<'_>, ready: &[Ready<'_>], planned: &[Planned], epoch: u6
             size: layer.size,
         })
         .collect();
-    Ok(Baked { image, layers: outputs, scripts: observed_scripts(graph, ready)? })
+    Ok((image, outputs))
 }
 
-/// What was seen of each package's scripts, in the order of the platform lock.
-fn observed_scripts(graph: &Graph<'_>, ready: &[Ready<'_>]) -> Result<Vec<Option<crate::Digest>>> {
+/// What was seen of each package, in the order of the platform lock.
+fn observed(graph: &Graph<'_>, ready: &[Ready<'_>], stages: &[&StageResult]) -> Result<Vec<Observed>> {
     graph
         .lock
         .packages
@@ -248,7 +263,16 @@ fn observed_scripts(graph: &Graph<'_>, ready: &[Ready<'_>]) -> Result<Vec<Option
                 .find(|ready| ready.package.sha256 == package.sha256)
                 .ok_or_else(|| Error::new(format!("`{}` did not become a part", package.name)))?;
             let known = package::stage_package(graph.bakery.store, &Graph::locked(package), &ready.deb)?;
-            Ok(package::scripts(&known.unpacked))
+            Ok(Observed {
+                scripts: package::scripts(&known.unpacked),
+                licences: ready.deb.licences.clone(),
+                diversions: stages
+                    .iter()
+                    .filter_map(|stage| stage.diversions.get(&package.name))
+                    .flatten()
+                    .cloned()
+                    .collect(),
+            })
         })
         .collect()
 }

@@ -124,9 +124,9 @@ impl<'a> Graph<'a> {
     }
 
     /// Bakes the image.
-    pub fn run(&self, lock_bytes: &[u8]) -> Result<Baked> {
+    pub fn run(&self) -> Result<Baked> {
         let (ready, base) = self.prepare()?;
-        compose::image(self, &ready, base, lock_bytes)
+        compose::image(self, &ready, base)
     }
 
     /// The stages in order.
@@ -142,6 +142,7 @@ impl<'a> Graph<'a> {
         let last = compose::last_stage(self, &ready, base.as_ref(), |run| run())?;
         let (below, rest): (Vec<Ready<'a>>, Vec<Ready<'a>>) =
             ready.into_iter().partition(|ready| base.is_some() && ready.package.base);
+        let settled = compose::settled_lock(self, last.as_ref());
         let mut all = Vec::new();
         for (packages, stage) in [(below, base), (rest, last)] {
             if let Some(stage) = stage {
@@ -153,7 +154,7 @@ impl<'a> Graph<'a> {
                 all.extend(placed);
             }
         }
-        all.push(compose::lock_extraction(self, &all)?);
+        all.push(compose::lock_extraction(self, &settled, &all)?);
         Ok(all)
     }
 

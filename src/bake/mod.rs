@@ -11,6 +11,7 @@ mod compose;
 mod graph;
 mod stages;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
+use crate::ecosystem::debian::accounts::Ids;
 use crate::error::Result;
 use crate::image::Image;
 use crate::lock::{LayerOutput, Lockfile, PlatformLock};
@@ -77,8 +79,24 @@ pub struct Baked {
     pub image: Image,
     /// The image's layers with their names.
     pub layers: Vec<LayerOutput>,
-    /// What was seen of each package's scripts, in the platform lock's order.
-    pub scripts: Vec<Option<Digest>>,
+    /// The digest of the lock that the image carries: the one it was baked from, with the ids of the users and groups
+    /// that scripts have made.
+    pub lock: Digest,
+    /// These ids.
+    pub accounts: Ids,
+    /// What was seen of each package, in the platform lock's order.
+    pub observed: Vec<Observed>,
+}
+
+/// What was seen of a package.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observed {
+    /// The digest of its scripts, if it has any.
+    pub scripts: Option<Digest>,
+    /// The licences that its copyright file names.
+    pub licences: BTreeSet<String>,
+    /// The files that its scripts divert.
+    pub diversions: BTreeSet<String>,
 }
 
 impl Baked {
@@ -104,9 +122,12 @@ pub fn bake(bakery: &Bakery<'_>, lockfile: &Lockfile, lock: &PlatformLock) -> Re
     if let Some(baked) = cached(bakery.store, &key) {
         return Ok((baked, true));
     }
-    let baked = graph::Graph::new(bakery, lockfile, lock)?.run(&bytes)?;
+    let baked = graph::Graph::new(bakery, lockfile, lock)?.run()?;
     let blobs: Vec<Digest> = baked.image.blobs().into_keys().collect();
-    bakery.store.put_keyed("baked", &key, &blobs, &baked)?;
+    // From the lock with these ids, it would have been the same.
+    for key in BTreeSet::from([key, baked.lock]) {
+        bakery.store.put_keyed("baked", &key, &blobs, &baked)?;
+    }
     Ok((baked, false))
 }
 

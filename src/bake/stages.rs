@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::graph::{Graph, Ready};
 use super::{Progress, accounts};
 use crate::digest::Digest;
+use crate::ecosystem::debian::accounts::Ids;
 use crate::ecosystem::debian::dpkg::{self, Existing, Files, Member, State};
 use crate::ecosystem::debian::package;
 use crate::ecosystem::debian::stage::{self, Configured, Stage, StagePackage};
@@ -34,6 +35,10 @@ pub struct StageResult {
     pub writers: BTreeMap<String, String>,
     /// The newest time of an artifact in it or below, in seconds since 1970.
     pub epoch: u64,
+    /// The ids of the users and groups that its scripts have made.
+    pub ids: Ids,
+    /// By package, the files that it diverts.
+    pub diversions: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// Packages with programs that only work where `/proc` is mounted, and whose scripts take a failure of
@@ -52,6 +57,9 @@ struct Key<'a> {
     exclude: &'a [String],
     preseed: BTreeMap<String, String>,
     accounts: BTreeMap<String, String>,
+    /// Left out where there are none: it does not matter then.
+    #[serde(skip_serializing_if = "Ids::is_empty")]
+    kept: &'a Ids,
 }
 
 /// The base: the Essential set, configured.
@@ -66,8 +74,8 @@ pub fn base(graph: &Graph<'_>, packages: &[Ready<'_>]) -> Result<StageResult> {
         .into_iter()
         .filter(|(question, _)| owned(question, &names))
         .collect();
-    let inputs = Inputs { stage: "base", below: None, packages, configured: &[], preseed, accounts: BTreeMap::new() };
-    run(graph, &inputs)
+    let (accounts, kept) = (BTreeMap::new(), Ids::default());
+    run(graph, &Inputs { stage: "base", below: None, packages, configured: &[], preseed, accounts, kept: &kept })
 }
 
 /// Everything else, on top of the base.
@@ -88,7 +96,8 @@ pub fn rest(
         .filter(|(question, _)| !owned(question, &names))
         .collect();
     let accounts = accounts::lines(&graph.lock.environment.users);
-    run(graph, &Inputs { stage: "packages", below: Some(below), packages, configured, preseed, accounts })
+    let kept = &graph.lock.accounts;
+    run(graph, &Inputs { stage: "packages", below: Some(below), packages, configured, preseed, accounts, kept })
 }
 
 /// Whether the package that asks a debconf question is among `names`.
@@ -103,20 +112,12 @@ struct Inputs<'a> {
     configured: &'a [Ready<'a>],
     preseed: BTreeMap<String, String>,
     accounts: BTreeMap<String, String>,
+    kept: &'a Ids,
 }
 
 fn run(graph: &Graph<'_>, inputs: &Inputs<'_>) -> Result<StageResult> {
     let store = graph.bakery.store;
-    let key = canonical::to_vec(&Key {
-        format: FORMAT,
-        stage: inputs.stage,
-        below: inputs.below.map(|below| below.key),
-        packages: inputs.packages.iter().map(|ready| &ready.package.sha256).collect(),
-        exclude: &graph.lock.environment.debian.exclude,
-        preseed: inputs.preseed.clone(),
-        accounts: inputs.accounts.clone(),
-    })?;
-    let key = Digest::of(&key);
+    let key = key(graph, inputs, inputs.kept)?;
     if let Some(result) = store.keyed("stage", &key) {
         return Ok(result);
     }
@@ -128,11 +129,31 @@ fn run(graph: &Graph<'_>, inputs: &Inputs<'_>) -> Result<StageResult> {
     let epoch = epoch(inputs);
     let configured = configure(graph, inputs, epoch)
         .context(|| format!("configuring the {} of `{}` for {}", inputs.stage, graph.lock.name, graph.lock.platform))?;
-    let Configured { part, leave_out, writers, scripts } = configured;
+    let Configured { part, leave_out, writers, ids, diversions, scripts } = configured;
     (graph.bakery.progress)(Progress::Configured { stage: inputs.stage, scripts });
-    let result = StageResult { key, part, leave_out, writers, epoch };
+    let mut result = StageResult { key, part, leave_out, writers, epoch, ids, diversions };
     store.put_keyed("stage", &key, &[result.part.content], &result)?;
+    // With the ids that it has given, it would have given the same: the lock will hold them from now on.
+    let settled = self::key(graph, inputs, &inputs.kept.with(&result.ids))?;
+    if settled != key {
+        result.key = settled;
+        store.put_keyed("stage", &settled, &[result.part.content], &result)?;
+    }
     Ok(result)
+}
+
+fn key(graph: &Graph<'_>, inputs: &Inputs<'_>, kept: &Ids) -> Result<Digest> {
+    let key = canonical::to_vec(&Key {
+        format: FORMAT,
+        stage: inputs.stage,
+        below: inputs.below.map(|below| below.key),
+        packages: inputs.packages.iter().map(|ready| &ready.package.sha256).collect(),
+        exclude: &graph.lock.environment.debian.exclude,
+        preseed: inputs.preseed.clone(),
+        accounts: inputs.accounts.clone(),
+        kept,
+    })?;
+    Ok(Digest::of(&key))
 }
 
 /// The newest time among a stage's artifacts and those below.
@@ -173,6 +194,7 @@ fn configure(graph: &Graph<'_>, inputs: &Inputs<'_>, epoch: u64) -> Result<Confi
             files: &files,
             preseed: &inputs.preseed,
             account_lines: &inputs.accounts,
+            kept: inputs.kept,
             epoch,
         },
     );
@@ -272,7 +294,15 @@ pub fn without_base(graph: &Graph<'_>, packages: &[Ready<'_>]) -> Result<StageRe
     }
     let part = part_of_files(graph, &files)?;
     let key = Digest::of(&canonical::to_vec(&(FORMAT, "none", part.content))?);
-    let result = StageResult { key, part, leave_out: placed.leave_out, writers: BTreeMap::new(), epoch };
+    let result = StageResult {
+        key,
+        part,
+        leave_out: placed.leave_out,
+        writers: BTreeMap::new(),
+        epoch,
+        ids: Ids::default(),
+        diversions: BTreeMap::new(),
+    };
     store.put_keyed("stage", &key, &[result.part.content], &result)?;
     Ok(result)
 }

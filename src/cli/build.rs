@@ -12,7 +12,7 @@ use super::context::{Context, program};
 use super::export::Target;
 use super::lock::{compare, stale_error, write_lockfile};
 use super::output::{bytes, count};
-use crate::bake::{self, Baked, Bakery, Progress};
+use crate::bake::{self, Baked, Bakery, Observed, Progress};
 use crate::digest::Digest;
 use crate::ecosystem::debian::sources::Sources;
 use crate::error::{Context as _, Error, Result};
@@ -310,7 +310,7 @@ fn pin(
     image: &Baked,
     locked: bool,
 ) -> Result<()> {
-    let digest = lock.digest()?;
+    let digest = image.lock;
     let output = Output {
         platform: lock.platform,
         platform_lock: digest,
@@ -334,7 +334,7 @@ fn pin(
     }
     lockfile.outputs.retain(|output| output.platform != lock.platform);
     lockfile.outputs.push(output);
-    observe(lockfile, lock, &image.scripts);
+    observe(lockfile, lock, image);
     lockfile.normalize();
     write_lockfile(kitchen.workspace, name, lockfile)
         .context(|| {
@@ -346,20 +346,27 @@ fn pin(
         })
 }
 
-/// Notes what was seen of each package's scripts.
-fn observe(lockfile: &mut Lockfile, lock: &PlatformLock, scripts: &[Option<Digest>]) {
-    let seen: BTreeMap<Digest, Option<Digest>> =
-        lock.packages.iter().map(|package| package.sha256).zip(scripts.iter().copied()).collect();
+/// Notes what was seen of each package, and the ids that users and groups have.
+fn observe(lockfile: &mut Lockfile, lock: &PlatformLock, image: &Baked) {
+    let seen: BTreeMap<Digest, &Observed> =
+        lock.packages.iter().map(|package| package.sha256).zip(&image.observed).collect();
     let accepted = &lockfile.environment.debian.accept_unconfigured;
     for package in &mut lockfile.packages {
         let Some(artifact) = package.artifacts.get_mut(&lock.platform) else { continue };
-        let Some(digest) = seen.get(&artifact.sha256) else { continue };
-        artifact.scripts_sha256 = *digest;
-        artifact.scripts = Some(match digest {
+        let Some(observed) = seen.get(&artifact.sha256) else { continue };
+        artifact.scripts_sha256 = observed.scripts;
+        artifact.scripts = Some(match observed.scripts {
             None => Scripts::None,
             Some(_) if accepted.contains(&package.name) => Scripts::Unrun,
             Some(_) => Scripts::Sandbox,
         });
+        artifact.licences.clone_from(&observed.licences);
+        artifact.diversions.clone_from(&observed.diversions);
+    }
+    if image.accounts.is_empty() {
+        lockfile.accounts.remove(&lock.platform);
+    } else {
+        lockfile.accounts.insert(lock.platform, image.accounts.clone());
     }
 }
 

@@ -32,6 +32,10 @@ impl Lockfile {
             self.packages.iter().map(|package| (package.ecosystem.clone(), package.name.clone())).collect();
         let more = other.packages.into_iter();
         self.packages.extend(more.filter(|more| !known.contains(&(more.ecosystem.clone(), more.name.clone()))));
+        for (platform, ids) in other.accounts {
+            let ours = self.accounts.entry(platform).or_default();
+            *ours = ids.with(ours);
+        }
         // They say what they were made from: what does not fit the result is dropped with the rest.
         let known: Vec<_> = self.outputs.iter().map(|output| (output.platform, output.platform_lock)).collect();
         let is_new = |output: &Output| !known.contains(&(output.platform, output.platform_lock));

@@ -1,11 +1,12 @@
 //! What a lockfile says, as values, and reading it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::{VERSION, conflict};
 use crate::digest::Digest;
+use crate::ecosystem::debian::accounts::Ids;
 use crate::error::{Error, Kind, Result};
 use crate::workspace::{Platform, Settings};
 
@@ -24,6 +25,9 @@ pub struct Lockfile {
     pub origins: Vec<Evidence>,
     #[serde(default, rename = "package")]
     pub packages: Vec<Package>,
+    /// The ids of the users and groups that scripts have made, by platform: seen at the first build, kept from then on.
+    #[serde(default)]
+    pub accounts: BTreeMap<Platform, Ids>,
     /// What building gave.
     #[serde(default, rename = "output")]
     pub outputs: Vec<Output>,
@@ -88,6 +92,12 @@ pub struct Artifact {
     /// The SHA-256 over its scripts, if it has any.
     #[serde(default)]
     pub scripts_sha256: Option<Digest>,
+    /// The licences that its copyright file names.
+    #[serde(default)]
+    pub licences: BTreeSet<String>,
+    /// The files that its scripts divert.
+    #[serde(default)]
+    pub diversions: BTreeSet<String>,
 }
 
 /// What becomes of a package's scripts.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::model::Lockfile;
 use crate::canonical;
 use crate::digest::Digest;
+use crate::ecosystem::debian::accounts::Ids;
 use crate::error::Result;
 use crate::workspace::{Platform, Settings};
 
@@ -21,6 +22,9 @@ pub struct PlatformLock {
     pub environment: Settings,
     /// Sorted by name.
     pub packages: Vec<PlatformPackage>,
+    /// The ids that users and groups have, once they have been seen.
+    #[serde(default, skip_serializing_if = "Ids::is_empty")]
+    pub accounts: Ids,
 }
 
 /// A package of a platform lock.
@@ -70,7 +74,8 @@ impl PlatformLock {
                 })
             })
             .collect();
-        Self { version: 1, format: lockfile.format, name: name.to_owned(), platform, environment, packages }
+        let accounts = lockfile.accounts.get(&platform).cloned().unwrap_or_default();
+        Self { version: 1, format: lockfile.format, name: name.to_owned(), platform, environment, packages, accounts }
     }
 
     /// Its bytes, as hashed and as baked in.

@@ -1,7 +1,8 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Artifact, Evidence, LayerOutput, Lockfile, Output, Package, PlatformLock, Reason, Scripts, reasons};
 use crate::digest::Digest;
+use crate::ecosystem::debian::accounts::Ids;
 use crate::workspace::{Base, Debian, ImageSettings, Platform, Settings, Suite};
 
 fn settings() -> Settings {
@@ -38,6 +39,8 @@ fn package(name: &str, version: &str, platforms: &[Platform]) -> Package {
         architecture: platform.architecture().to_owned(),
         scripts: Some(Scripts::Sandbox),
         scripts_sha256: Some(Digest::of(b"script")),
+        licences: BTreeSet::from(["GPL-2+ and \"odd\"".to_owned(), "MIT".to_owned()]),
+        diversions: BTreeSet::from(["/bin/sh".to_owned()]),
     };
     Package {
         ecosystem: "debian".to_owned(),
@@ -73,6 +76,13 @@ fn lockfile() -> Lockfile {
             package("libc6", "2.41-12", &[Platform::Amd64]),
             package("bash", "5.2-1", &Platform::ALL),
         ],
+        accounts: BTreeMap::from([(
+            Platform::Amd64,
+            Ids {
+                users: BTreeMap::from([("redis".to_owned(), 100)]),
+                groups: BTreeMap::from([("redis".to_owned(), 101), ("odd.name".to_owned(), 102)]),
+            },
+        )]),
         outputs: Vec::new(),
     };
     lockfile.outputs = vec![Output {

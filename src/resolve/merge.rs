@@ -37,8 +37,10 @@ pub fn lockfile(
         environment: settings.clone(),
         origins: Vec::new(),
         packages: packages.into_values().collect(),
+        accounts: old.map(|old| old.accounts.clone()).unwrap_or_default(),
         outputs: old.map(|old| old.outputs.clone()).unwrap_or_default(),
     };
+    lockfile.accounts.retain(|platform, _| settings.platforms.contains(platform));
     lockfile.normalize();
     lockfile.origins = evidence(&lockfile, old, requests, suites);
     lockfile.origins.sort();
@@ -76,6 +78,8 @@ fn artifact(old: Option<&Lockfile>, platform: Platform, chosen: &Chosen) -> Arti
         architecture: chosen.package.architecture.clone(),
         scripts: known.and_then(|artifact| artifact.scripts),
         scripts_sha256: known.and_then(|artifact| artifact.scripts_sha256),
+        licences: known.map(|artifact| artifact.licences.clone()).unwrap_or_default(),
+        diversions: known.map(|artifact| artifact.diversions.clone()).unwrap_or_default(),
     }
 }
 

@@ -126,3 +126,52 @@ fn kills_while_scripts_run_do_no_harm() {
     assert_eq!(context.ok(&["build", "api"]).stdout, expected);
     assert_eq!(left(&context), 0);
 }
+
+/// A script that makes a user and a group by its name, each with the first number from 100 that is free, and a
+/// folder of theirs.
+fn with_account(name: &str) -> String {
+    format!(
+        "#!/bin/sh\nset -e\nid=100\nwhile read -r line; do case \"$line\" in *:x:$id:*) id=$((id + 1));; esac; done \
+         </etc/passwd\necho \"{name}:x:$id:$id::/:/bin/sh\" >>/etc/passwd\necho \"{name}:x:$id:\" >>/etc/group\n\
+         mkdir /var/lib/{name}\nchown $id:$id /var/lib/{name}\n"
+    )
+}
+
+/// Volumes are owned by numbers: whatever else comes into an image, a user keeps its own.
+#[test]
+fn users_keep_their_ids() {
+    let Some(tiny) = tiny::essential() else { return };
+    let package = |name: &str| package_with(name, "1", &[], |deb| deb.member("postinst", 0o755, &with_account(name)));
+    let context = TestContext::new(&[tiny, package("daemon"), package("another")]);
+    context.write("envs/api.toml", define(&["daemon"]));
+    context.write("envs/fresh.toml", define(&["another", "daemon"]));
+    context.ok(&["lock"]);
+    let first = context.kiln(&["build", "api"]);
+    if first.stderr.contains("cannot be run in isolation here") {
+        return not_run(&first.stderr);
+    }
+    assert_eq!(first.code, Some(0), "{}", first.shown);
+    let users = |platform: &str, lines: &str| format!("\n[accounts.\"{platform}\".users]\n{lines}");
+    let platform = here().name();
+    assert!(context.lockfile("api").contains(&users(platform, "daemon = 100\n")), "{}", context.lockfile("api"));
+    // Nothing is left to be found out.
+    context.ok(&["build", "--locked", "api"]);
+
+    context.write("envs/api.toml", define(&["another", "daemon"]));
+    context.ok(&["lock", "api"]);
+    context.ok(&["build"]);
+    let lockfile = context.lockfile("api");
+    assert!(lockfile.contains(&users(platform, "another = 101\ndaemon = 100\n")), "{lockfile}");
+    // By themselves the scripts choose otherwise.
+    let lockfile = context.lockfile("fresh");
+    assert!(lockfile.contains(&users(platform, "another = 100\ndaemon = 101\n")), "{lockfile}");
+    for (environment, owner) in [("api", "100"), ("fresh", "101")] {
+        let command = ["run", environment, "--", "busybox", "stat", "-c", "%u:%g %n", "/var/lib/daemon"];
+        assert_eq!(context.ok(&command).stdout, format!("{owner}:{owner} /var/lib/daemon\n"));
+    }
+    context.ok(&["build", "--locked"]);
+    // In another store, from the lock alone, it is the same image.
+    let digest = context.ok(&["build", "--locked", "api"]).stdout;
+    let other = context.folder().join("other");
+    assert_eq!(context.ok(&["--store", other.to_str().unwrap(), "build", "--locked", "api"]).stdout, digest);
+}

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::accounts::Renumbering;
 use super::rules::{Action, RULES, matches, shadow_day};
 use super::stage::StagePackage;
 use super::{alias_database, info_directory, keystore, rules};
@@ -159,6 +160,25 @@ impl Changed {
                     self.entries.retain(|path, _| !path.starts_with(&below) || before.entries.contains_key(path));
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Gives what has changed the owners that accounts have with their new ids, and the accounts these ids.
+    pub fn renumber(&mut self, session: &mut Session, renumbering: &Renumbering) -> Result<()> {
+        if renumbering.is_empty() {
+            return Ok(());
+        }
+        for entry in self.entries.values_mut().filter_map(|(entry, _)| entry.as_mut()) {
+            entry.uid = *renumbering.uids.get(&entry.uid).unwrap_or(&entry.uid);
+            entry.gid = *renumbering.gids.get(&entry.gid).unwrap_or(&entry.gid);
+        }
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        for path in ["etc/passwd", "etc/passwd-"] {
+            self.rewrite(session, path, &mut |bytes| Ok(renumbering.passwd(&text(bytes)).into_bytes()))?;
+        }
+        for path in ["etc/group", "etc/group-"] {
+            self.rewrite(session, path, &mut |bytes| Ok(renumbering.group(&text(bytes)).into_bytes()))?;
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use md5::{Digest as _, Md5};
 use serde::{Deserialize, Serialize};
 
 use super::exclusions::Exclusions;
-use super::{deb, owners};
+use super::{copyright, deb, owners};
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::layer::entry::normalize;
@@ -56,6 +56,8 @@ pub struct DebPart {
     pub conffiles: Vec<Conffile>,
     /// The newest modification time in the data archive, in seconds since 1970.
     pub newest_mtime: u64,
+    /// The licences that its copyright file names, if that is written for machines.
+    pub licences: BTreeSet<String>,
 }
 
 /// A configuration file of a package (Debian Policy, 10.7).
@@ -134,6 +136,7 @@ struct Unpack<'a> {
     conffiles: BTreeMap<String, Option<String>>,
     paths: Vec<String>,
     newest_mtime: u64,
+    licences: BTreeSet<String>,
     shipped: BTreeMap<String, Shipped>,
     /// Files and links that were not placed; what a link among them is a link to.
     skipped: BTreeMap<String, Option<String>>,
@@ -162,6 +165,7 @@ impl<'a> Unpack<'a> {
             conffiles,
             paths: Vec::new(),
             newest_mtime: 0,
+            licences: BTreeSet::new(),
             shipped: BTreeMap::new(),
             skipped: BTreeMap::new(),
             promoted,
@@ -266,6 +270,12 @@ impl<'a> Unpack<'a> {
     fn new_file(&mut self, path: &str, original: &str, item: &tar::Item, content: &mut dyn Read) -> Result<Digest> {
         let kind = Kind::File { size: item.size, sha256: Digest::of(b"") };
         let entry = entry(path.to_owned(), item, kind)?;
+        if item.size <= copyright::LIMIT && copyright::is_copyright(original) {
+            let mut bytes = Vec::new();
+            content.read_to_end(&mut bytes)?;
+            self.licences.extend(copyright::licences(&bytes));
+            return self.builder.new_file(entry, &mut bytes.as_slice());
+        }
         let Some(md5) = self.conffiles.get_mut(original) else { return self.builder.new_file(entry, content) };
         let mut tee = Tee { reader: content, md5: Md5::new() };
         let sha256 = self.builder.new_file(entry, &mut tee)?;
@@ -346,7 +356,14 @@ impl<'a> Unpack<'a> {
             })
             .collect::<Result<_>>()?;
         let part = self.builder.finish()?;
-        Ok(DebPart { part, control, paths: self.paths, conffiles, newest_mtime: self.newest_mtime })
+        Ok(DebPart {
+            part,
+            control,
+            paths: self.paths,
+            conffiles,
+            newest_mtime: self.newest_mtime,
+            licences: self.licences,
+        })
     }
 }
 

@@ -81,6 +81,24 @@ pub const RULES: &[Rule] = &[
         why: "the secret by which nodes trust each other would be shared by everyone who has the image; the server makes one at first start",
     },
     Rule {
+        name: "varnish-secret",
+        paths: &["etc/varnish/secret"],
+        action: Action::Remove,
+        why: "the secret of the control terminal would be shared by everyone who has the image; `varnishd` makes one when it is started without `-S`",
+    },
+    Rule {
+        name: "freeradius-parameters",
+        paths: &["etc/freeradius/*/certs/dh"],
+        action: Action::Remove,
+        why: "random parameters for exchanging keys; `openssl dhparam` makes them",
+    },
+    Rule {
+        name: "munin-plugins",
+        paths: &["etc/munin/plugins/*", "var/log/munin/*"],
+        action: Action::Remove,
+        why: "what there is to be watched differs between machines; `munin-node-configure --shell` finds it out at first start",
+    },
+    Rule {
         name: "machine-id",
         paths: &["etc/machine-id"],
         action: Action::Empty,

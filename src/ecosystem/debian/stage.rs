@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::accounts::{self, Accounts, Ids, Renumbering};
 use super::dpkg::{self, Existing, Files, State, Unpacked};
 use super::overlap::{self, Placed};
 use super::rounds::{self, Round};
@@ -37,6 +38,8 @@ pub struct Stage<'a> {
     pub preseed: &'a BTreeMap<String, String>,
     /// Lines to add to the files in `/etc` that list users and groups, after all scripts.
     pub account_lines: &'a BTreeMap<String, String>,
+    /// The ids that users and groups had in earlier images: who is made again gets them again.
+    pub kept: &'a Ids,
     /// The newest modification time among the stage's artifacts and those below, in seconds since 1970.
     pub epoch: u64,
 }
@@ -50,6 +53,10 @@ pub struct Configured {
     pub leave_out: BTreeMap<String, BTreeSet<String>>,
     /// By path, the script that wrote it last.
     pub writers: BTreeMap<String, String>,
+    /// The ids of the users and groups that its scripts have made.
+    pub ids: Ids,
+    /// By package, the files that it diverts.
+    pub diversions: BTreeMap<String, BTreeSet<String>>,
     /// For how long programs ran in the tree.
     pub scripts: Duration,
 }
@@ -66,6 +73,7 @@ pub fn configure(session: &mut Session, stage: &Stage<'_>) -> Result<Configured>
         made: BTreeSet::new(),
         started: Vec::new(),
         took: 0,
+        before: None,
     };
     runner.session.extract(stage.below).context(|| "putting the tree below together")?;
     if stage.configured.is_empty() {
@@ -94,6 +102,8 @@ struct Runner<'a> {
     started: Vec<(u64, String)>,
     /// For how long they ran, in nanoseconds.
     took: u64,
+    /// The accounts of the tree below; a base has nothing below it, and its accounts are base-passwd's.
+    before: Option<Accounts>,
 }
 
 impl<'a> Runner<'a> {
@@ -110,6 +120,7 @@ impl<'a> Runner<'a> {
     /// Unpacks packages on a base as dpkg would: what they pre-depend on is configured before.
     fn further(&mut self) -> Result<()> {
         self.session.mark()?;
+        self.before = Some(self.accounts()?);
         self.prepare(|package| package.is_none())?;
         self.preseed()?;
         self.folders = self
@@ -471,16 +482,47 @@ impl<'a> Runner<'a> {
             }
         }
         let placed = std::mem::take(&mut self.placed);
+        let (ids, renumbering) = self.renumbering()?;
+        let diversions = self.diversions()?;
         self.add_accounts()?;
         self.started.sort();
         let before = changes::Before::new(self.stage.below, self.stage.packages, &placed.leave_out);
         let found = self.session.changes()?;
         let mut changed = changes::Changed::compare(&before, found, self.stage.epoch);
         changed.apply_rules(self.session, &before, self.stage.epoch)?;
+        changed.renumber(self.session, &renumbering)?;
         let writers = changed.writers(&self.started);
         let (directories, entries) = changed.into_entries(&before);
         let part = self.session.pack(&directories, &entries)?;
-        Ok(Configured { part, leave_out: placed.leave_out, writers, scripts: Duration::from_nanos(self.took) })
+        let scripts = Duration::from_nanos(self.took);
+        Ok(Configured { part, leave_out: placed.leave_out, writers, ids, diversions, scripts })
+    }
+
+    fn accounts(&mut self) -> Result<Accounts> {
+        let mut read = |path: &str| -> Result<String> {
+            Ok(String::from_utf8_lossy(&self.session.read(path)?.unwrap_or_default()).into_owned())
+        };
+        Ok(Accounts { passwd: read("etc/passwd")?, group: read("etc/group")? })
+    }
+
+    /// The ids of the accounts that the scripts have made, and what has to change for these.
+    fn renumbering(&mut self) -> Result<(Ids, Renumbering)> {
+        let Some(before) = self.before.take() else { return Ok(Default::default()) };
+        let line = |path: &str| self.stage.account_lines.get(path).cloned().unwrap_or_default();
+        let fixed = Accounts { passwd: line("etc/passwd"), group: line("etc/group") };
+        Ok(accounts::renumber(&before.ids(), &self.accounts()?.ids(), &fixed.ids(), self.stage.kept))
+    }
+
+    /// What the stage's packages divert.
+    fn diversions(&mut self) -> Result<BTreeMap<String, BTreeSet<String>>> {
+        let text = self.session.read("var/lib/dpkg/diversions")?.unwrap_or_default();
+        let mut diversions: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for diversion in dpkg::diversions(&String::from_utf8_lossy(&text)) {
+            if self.unpacked.iter().any(|package| package.unpacked.name == diversion.package) {
+                diversions.entry(diversion.package).or_default().insert(format!("/{}", diversion.from));
+            }
+        }
+        Ok(diversions)
     }
 
     fn add_accounts(&mut self) -> Result<()> {
