@@ -59,8 +59,9 @@ struct Planned {
     parts: Vec<Part>,
 }
 
-/// Puts the image together.
-pub fn image(graph: &Graph<'_>, ready: &[Ready<'_>], base: Option<StageResult>) -> Result<Baked> {
+/// Bakes the image.
+pub fn image(graph: &Graph<'_>) -> Result<Baked> {
+    let (ready, base) = graph.prepare(|packages| base_stage(graph, packages))?;
     let (base_ready, rest_ready): (Vec<Ready<'_>>, Vec<Ready<'_>>) =
         ready.iter().cloned().partition(|ready| ready.package.base);
     let mut folders = Folders::default();
@@ -73,9 +74,9 @@ pub fn image(graph: &Graph<'_>, ready: &[Ready<'_>], base: Option<StageResult>) 
     }
     let likely = bins(graph, &rest_ready, &LeaveOut::new(), &mut folders.clone())?;
     let early: Vec<&Planned> = planned.iter().chain(&likely).collect();
-    let last = last_stage(graph, ready, base.as_ref(), |run| beside_layers(graph, &early, run))?;
+    let last = last_stage(graph, &ready, base.as_ref(), |run| beside_layers(graph, &early, run))?;
     if let Some(stage) = &last {
-        let packages = if base.is_none() { ready } else { &rest_ready };
+        let packages = if base.is_none() { &ready } else { &rest_ready };
         planned.extend(bins(graph, packages, &stage.leave_out, &mut folders)?);
         let name = if graph.lock.environment.debian.base == Base::None { "dpkg-database" } else { "configured" };
         // What kiln writes without a base are its own files, in folders that are the packages'.
@@ -91,13 +92,39 @@ pub fn image(graph: &Graph<'_>, ready: &[Ready<'_>], base: Option<StageResult>) 
     let epoch = last.as_ref().or(base.as_ref()).map_or(0, |stage| stage.epoch);
     let (image, layers) = finish(graph, &planned, epoch)?;
     let stages: Vec<&StageResult> = base.iter().chain(&last).collect();
-    let observed = observed(graph, ready, &stages)?;
+    let observed = observed(graph, &ready, &stages)?;
     Ok(Baked { image, layers, lock: lock.digest()?, accounts: lock.accounts, observed })
+}
+
+/// The stages of the image, in order.
+pub fn stages(graph: &Graph<'_>) -> Result<Vec<StageResult>> {
+    let (ready, base) = graph.prepare(|packages| stages::base(graph, packages))?;
+    let last = last_stage(graph, &ready, base.as_ref(), |run| run())?;
+    Ok(base.into_iter().chain(last).collect())
+}
+
+/// What the image's tree is made of, in order.
+pub fn tree(graph: &Graph<'_>) -> Result<Vec<Extraction>> {
+    let (ready, base) = graph.prepare(|packages| stages::base(graph, packages))?;
+    let last = last_stage(graph, &ready, base.as_ref(), |run| run())?;
+    let (below, rest): (Vec<Ready<'_>>, Vec<Ready<'_>>) =
+        ready.into_iter().partition(|ready| base.is_some() && ready.package.base);
+    let settled = settled_lock(graph, last.as_ref());
+    let mut all = Vec::new();
+    for (packages, stage) in [(below, base), (rest, last)] {
+        if let Some(stage) = stage {
+            let parts = packages.iter().map(|ready| (ready.package.name.as_str(), &ready.deb.part));
+            let placed = stages::extractions(&all, parts, &stage);
+            all.extend(placed);
+        }
+    }
+    all.push(lock_extraction(graph, &settled, &all)?);
+    Ok(all)
 }
 
 /// The lock with the ids that the last stage has given. It is what the image carries: whoever bakes from it, and
 /// whatever else is in it by then, gets the same ids.
-pub fn settled_lock(graph: &Graph<'_>, last: Option<&StageResult>) -> PlatformLock {
+fn settled_lock(graph: &Graph<'_>, last: Option<&StageResult>) -> PlatformLock {
     let mut lock = graph.lock.clone();
     if let Some(last) = last {
         lock.accounts = lock.accounts.with(&last.ids);
@@ -106,13 +133,13 @@ pub fn settled_lock(graph: &Graph<'_>, last: Option<&StageResult>) -> PlatformLo
 }
 
 /// The base's stage, run while its packages' layers are put together.
-pub fn base_stage(graph: &Graph<'_>, packages: &[Ready<'_>]) -> Result<StageResult> {
+fn base_stage(graph: &Graph<'_>, packages: &[Ready<'_>]) -> Result<StageResult> {
     let likely = bins(graph, packages, &LeaveOut::new(), &mut Folders::default())?;
     beside_layers(graph, &likely.iter().collect::<Vec<_>>(), &|| stages::base(graph, packages))
 }
 
 /// The stage on top of the base, if there is anything to configure in it; `around` runs it.
-pub fn last_stage(
+fn last_stage(
     graph: &Graph<'_>,
     ready: &[Ready<'_>],
     base: Option<&StageResult>,
@@ -191,7 +218,7 @@ fn lock_part(graph: &Graph<'_>, lock: &PlatformLock) -> Result<Part> {
 }
 
 /// What the last layer adds to a tree made of `below`.
-pub fn lock_extraction(graph: &Graph<'_>, lock: &PlatformLock, below: &[Extraction]) -> Result<Extraction> {
+fn lock_extraction(graph: &Graph<'_>, lock: &PlatformLock, below: &[Extraction]) -> Result<Extraction> {
     let part = lock_part(graph, lock)?;
     let known: BTreeSet<&str> =
         below.iter().flat_map(|extraction| &extraction.directories).map(|entry| entry.path.as_str()).collect();

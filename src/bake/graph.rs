@@ -8,8 +8,7 @@ use std::thread::JoinHandle;
 use tempfile::TempDir;
 
 use super::bins::Bin;
-use super::stages::{self, StageResult};
-use super::{Baked, Bakery, Progress, compose};
+use super::{Bakery, Progress};
 use crate::ecosystem::debian::exclusions::Exclusions;
 use crate::ecosystem::debian::package::{self, Locked};
 use crate::ecosystem::debian::part::DebPart;
@@ -17,7 +16,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::layer::Part;
 use crate::lock::{Lockfile, PlatformLock, PlatformPackage};
 use crate::net::Download;
-use crate::sandbox::{Extraction, Session};
+use crate::sandbox::Session;
 use crate::workspace::Base;
 
 /// One image being baked.
@@ -123,50 +122,19 @@ impl<'a> Graph<'a> {
         Ok(Ready { package, deb })
     }
 
-    /// Bakes the image.
-    pub fn run(&self) -> Result<Baked> {
-        let (ready, base) = self.prepare()?;
-        compose::image(self, &ready, base)
-    }
-
-    /// The stages in order.
-    pub fn stages(&self) -> Result<Vec<StageResult>> {
-        let (ready, base) = self.prepare()?;
-        let last = compose::last_stage(self, &ready, base.as_ref(), |run| run())?;
-        Ok(base.into_iter().chain(last).collect())
-    }
-
-    /// What the tree is made of, in order.
-    pub fn tree(&self) -> Result<Vec<Extraction>> {
-        let (ready, base) = self.prepare()?;
-        let last = compose::last_stage(self, &ready, base.as_ref(), |run| run())?;
-        let (below, rest): (Vec<Ready<'a>>, Vec<Ready<'a>>) =
-            ready.into_iter().partition(|ready| base.is_some() && ready.package.base);
-        let settled = compose::settled_lock(self, last.as_ref());
-        let mut all = Vec::new();
-        for (packages, stage) in [(below, base), (rest, last)] {
-            if let Some(stage) = stage {
-                let placed = stages::extractions(
-                    &all,
-                    packages.iter().map(|ready| (ready.package.name.as_str(), &ready.deb.part)),
-                    &stage,
-                );
-                all.extend(placed);
-            }
-        }
-        all.push(compose::lock_extraction(self, &settled, &all)?);
-        Ok(all)
-    }
-
-    /// Makes every package a part, and configures the base as soon as its own are there.
-    fn prepare(&self) -> Result<(Vec<Ready<'a>>, Option<StageResult>)> {
+    /// Makes every package a part. `configure_base` is called with the base's as soon as they are there, beside the
+    /// others' becoming parts; not without a base.
+    pub fn prepare<T: Send>(
+        &self,
+        configure_base: impl FnOnce(&[Ready<'a>]) -> Result<T> + Send,
+    ) -> Result<(Vec<Ready<'a>>, Option<T>)> {
         let base_count = self.order.iter().filter(|package| package.base).count();
         let slots: Vec<Mutex<Option<Ready<'a>>>> = self.order.iter().map(|_| Mutex::new(None)).collect();
         let (sender, receiver) = mpsc::channel::<(usize, Result<Ready<'a>>)>();
-        let base = std::thread::scope(|threads| -> Result<Option<StageResult>> {
+        let base = std::thread::scope(|threads| -> Result<Option<T>> {
             // The base's stage waits on its own thread for its packages, then runs beside the others'.
             let (base_sender, base_receiver) = mpsc::channel::<Ready<'a>>();
-            let stage = threads.spawn(move || -> Result<Option<StageResult>> {
+            let stage = threads.spawn(move || -> Result<Option<T>> {
                 if self.lock.environment.debian.base != Base::None {
                     // Trying what this machine allows takes a moment. If it allows nothing, the stage that needs it says so.
                     let _ = (self.bakery.executor)();
@@ -177,7 +145,7 @@ impl<'a> Graph<'a> {
                 }
                 packages
                     .sort_by_key(|ready| self.order.iter().position(|package| package.sha256 == ready.package.sha256));
-                compose::base_stage(self, &packages).map(Some)
+                configure_base(&packages).map(Some)
             });
             let turn = self.bakery.parts.lock().unwrap_or_else(PoisonError::into_inner);
             let fetched = rayon::in_place_scope(|scope| {

@@ -18,6 +18,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use graph::Graph;
+
 use crate::digest::Digest;
 use crate::ecosystem::debian::accounts::Ids;
 use crate::error::Result;
@@ -122,7 +124,7 @@ pub fn bake(bakery: &Bakery<'_>, lockfile: &Lockfile, lock: &PlatformLock) -> Re
     if let Some(baked) = cached(bakery.store, &key) {
         return Ok((baked, true));
     }
-    let baked = graph::Graph::new(bakery, lockfile, lock)?.run()?;
+    let baked = compose::image(&Graph::new(bakery, lockfile, lock)?)?;
     let blobs: Vec<Digest> = baked.image.blobs().into_keys().collect();
     // From the lock with these ids, it would have been the same.
     for key in BTreeSet::from([key, baked.lock]) {
@@ -134,16 +136,16 @@ pub fn bake(bakery: &Bakery<'_>, lockfile: &Lockfile, lock: &PlatformLock) -> Re
 /// Fetches every artifact of one platform of a lockfile that the store lacks; how many these were.
 pub fn fetch(bakery: &Bakery<'_>, lockfile: &Lockfile, lock: &PlatformLock) -> Result<usize> {
     let missing = lock.packages.iter().filter(|package| !bakery.store.contains(&package.sha256)).count();
-    graph::Graph::new(bakery, lockfile, lock)?.fetch(&|_| {})?;
+    Graph::new(bakery, lockfile, lock)?.fetch(&|_| {})?;
     Ok(missing)
 }
 
 /// The stages of an image, in order; run if the store does not have them.
 pub fn stages(bakery: &Bakery<'_>, lockfile: &Lockfile, lock: &PlatformLock) -> Result<Vec<StageResult>> {
-    graph::Graph::new(bakery, lockfile, lock)?.stages()
+    compose::stages(&Graph::new(bakery, lockfile, lock)?)
 }
 
 /// What the image's tree is made of, the lock it carries included, in order, for a sandbox to put together.
 pub fn tree(bakery: &Bakery<'_>, lockfile: &Lockfile, lock: &PlatformLock) -> Result<Vec<Extraction>> {
-    graph::Graph::new(bakery, lockfile, lock)?.tree()
+    compose::tree(&Graph::new(bakery, lockfile, lock)?)
 }

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use super::build::Kitchen;
 use super::context::program;
+use super::kitchen::Kitchen;
 use crate::bake::{self, Baked, Bakery, Difference, StageResult};
 use crate::error::{Context as _, Error, Result};
 use crate::lock::{Lockfile, PlatformLock};

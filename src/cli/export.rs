@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::build::Kitchen;
+use super::kitchen::Kitchen;
 use crate::bake::{self, Baked, oci_platform};
 use crate::digest::Digest;
 use crate::error::{Context as _, Error, Result};

@@ -5,8 +5,8 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::arguments::Fetch;
-use super::build::Kitchen;
 use super::context::Context;
+use super::kitchen::Kitchen;
 use super::output::count;
 use crate::bake;
 use crate::error::{Context as _, Result};

@@ -12,6 +12,7 @@ mod fetch;
 mod gc;
 mod init;
 mod interrupt;
+mod kitchen;
 mod list;
 mod lock;
 mod output;

@@ -5,8 +5,8 @@ use std::io::IsTerminal;
 use std::path::Path;
 
 use super::arguments::Run;
-use super::build::{Kitchen, fitting_lockfile};
 use super::context::Context;
+use super::kitchen::{Kitchen, fitting_lockfile};
 use crate::bake;
 use crate::error::{Context as _, Error, Result};
 use crate::lock::PlatformLock;

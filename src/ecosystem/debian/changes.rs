@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::accounts::Renumbering;
+use super::package::StagePackage;
 use super::rules::{Action, RULES, matches, shadow_day};
-use super::stage::StagePackage;
 use super::{alias_database, info_directory, keystore, rules};
 use crate::digest::Digest;
 use crate::error::{Context, Result};

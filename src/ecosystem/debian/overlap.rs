@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::dpkg::Diversion;
-use super::stage::StagePackage;
+use super::package::StagePackage;
 use crate::error::{Error, Result};
 use crate::layer::{Entry, Kind};
 

@@ -9,14 +9,20 @@ use super::deb::Control;
 use super::dpkg::{Member, Unpacked};
 use super::exclusions::Exclusions;
 use super::part::{DebPart, PartOptions, deb_part};
-use super::stage::StagePackage;
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
-use crate::layer::{Kind, gzip, tar};
+use crate::layer::{Kind, Part, gzip, tar};
 use crate::store::Store;
 
 /// Bytes of one member of a control archive.
 const LIMIT_MEMBER: u64 = 64 << 20;
+
+/// A package of a stage: what dpkg is told, and what it contributes.
+#[derive(Clone, Debug)]
+pub struct StagePackage {
+    pub unpacked: Unpacked,
+    pub part: Part,
+}
 
 /// What the lock says about a package.
 #[derive(Clone, Debug)]

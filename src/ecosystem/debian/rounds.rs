@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::overlap::field;
-use super::stage::StagePackage;
+use super::package::StagePackage;
 
 /// Packages to unpack together, then to configure.
 #[derive(Debug)]
@@ -113,7 +113,7 @@ fn names(package: &StagePackage, kind: &str) -> Vec<String> {
 mod tests {
     use super::rounds;
     use crate::ecosystem::debian::overlap::tests::package;
-    use crate::ecosystem::debian::stage::StagePackage;
+    use crate::ecosystem::debian::package::StagePackage;
 
     fn with(name: &str, fields: &str) -> StagePackage {
         let mut package = package(name, "", &[]);

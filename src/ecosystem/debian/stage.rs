@@ -10,18 +10,12 @@ use std::time::Duration;
 use super::accounts::{self, Accounts, Ids, Renumbering};
 use super::dpkg::{self, Existing, Files, State, Unpacked};
 use super::overlap::{self, Placed};
+use super::package::StagePackage;
 use super::rounds::{self, Round};
 use super::{changes, rules};
 use crate::error::{Context, Error, Kind, Result};
 use crate::layer::{Entry, Kind as EntryKind, Part};
 use crate::sandbox::{Command, Extraction, Session};
-
-/// A package of a stage: what dpkg is told, and what it contributes.
-#[derive(Clone, Debug)]
-pub struct StagePackage {
-    pub unpacked: Unpacked,
-    pub part: Part,
-}
 
 /// What a stage is made of.
 #[derive(Debug)]

@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Placed, field, place, satisfies};
 use crate::digest::Digest;
 use crate::ecosystem::debian::dpkg::{Diversion, Unpacked};
-use crate::ecosystem::debian::stage::StagePackage;
+use crate::ecosystem::debian::package::StagePackage;
 use crate::layer::{Entry, Kind, Part};
 
 fn entry(path: &str, kind: Kind) -> Entry {

@@ -1,0 +1,122 @@
+//! What the commands that bake, or read what was locked, have in common.
+
+use std::sync::{Mutex, PoisonError};
+
+use super::context::{Context, program};
+use super::lock::{compare, stale_error};
+use super::output::count;
+use crate::bake::{Bakery, Progress};
+use crate::ecosystem::debian::sources::Sources;
+use crate::error::Result;
+use crate::lock::Lockfile;
+use crate::net::{Client, Event};
+use crate::resolve::Locator;
+use crate::sandbox::Executor;
+use crate::store::Store;
+use crate::workspace::Workspace;
+
+/// What commands that read locks and bake have in common.
+#[derive(Debug)]
+pub struct Kitchen<'a> {
+    pub context: &'a Context,
+    pub workspace: &'a Workspace,
+    pub store: Store,
+    pub sources: Sources,
+    pub client: Client,
+    parts: Mutex<()>,
+    executor: Mutex<Option<Executor>>,
+}
+
+impl<'a> Kitchen<'a> {
+    pub fn new(context: &'a Context, workspace: &'a Workspace) -> Result<Self> {
+        let sources = context.sources(Some(workspace))?;
+        let client = context.client(&sources)?;
+        Ok(Self {
+            context,
+            workspace,
+            store: context.store()?,
+            sources,
+            client,
+            parts: Mutex::new(()),
+            executor: Mutex::default(),
+        })
+    }
+
+    /// The lockfile of an environment; an error that says why if it is missing or stale.
+    pub fn lockfile(&self, name: &str) -> Result<Lockfile> {
+        fitting_lockfile(self.workspace, name)
+    }
+
+    /// The executor that was asked for, or the first that works here; found out once.
+    fn executor(&self) -> Result<Executor> {
+        let mut known = self.executor.lock().unwrap_or_else(PoisonError::into_inner);
+        match *known {
+            Some(executor) => Ok(executor),
+            None => Ok(*known.insert(self.context.executor(&self.store)?)),
+        }
+    }
+
+    /// Calls `act` with what baking from `lockfile` needs.
+    pub fn with_bakery<T>(
+        &self,
+        name: &str,
+        lockfile: &Lockfile,
+        act: impl FnOnce(&Bakery<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let locator =
+            Locator::new(self.workspace, &self.store, &self.client, &self.sources, self.context.now, lockfile);
+        let candidates = |origin: &str, path: &str, size: u64| locator.candidates(origin, path, size);
+        let executor = || self.executor();
+        let progress = |progress: Progress| show(self.context, name, progress);
+        act(&Bakery {
+            store: &self.store,
+            client: &self.client,
+            candidates: &candidates,
+            executor: &executor,
+            program: program(),
+            progress: &progress,
+            parts: &self.parts,
+        })
+    }
+}
+
+/// The lockfile of an environment; an error that says why if it is missing or stale.
+pub fn fitting_lockfile(workspace: &Workspace, name: &str) -> Result<Lockfile> {
+    let (_, lockfile, reasons) = compare(workspace, name)?;
+    match lockfile {
+        Some(lockfile) if reasons.is_empty() => Ok(lockfile),
+        _ => Err(stale_error(&[(name, &reasons)])),
+    }
+}
+
+/// Shows progress under the name of the environment, as several are baked at once.
+fn show(context: &Context, name: &str, progress: Progress) {
+    let bars = &context.progress;
+    match progress {
+        Progress::Fetching { count, bytes } => {
+            bars.start(&format!("{name}: fetching {count} artifacts"), Some(bytes), true)
+        }
+        Progress::Download(event) => {
+            if let Event::Progress { bytes, .. } = event {
+                bars.advance_first(&format!("{name}: fetching"), bytes);
+            }
+        }
+        Progress::Part { name: package, total } => {
+            bars.end_first(&format!("{name}: fetching"));
+            bars.start_once(&format!("{name}: unpacking"), total as u64);
+            bars.advance(&format!("{name}: unpacking"), 1, &package);
+        }
+        Progress::Configuring { stage, packages } => {
+            if stage == "packages" {
+                bars.end(&format!("{name}: unpacking"));
+            }
+            bars.start(&format!("{name}: configuring {stage}"), None, false);
+            bars.advance(&format!("{name}: configuring {stage}"), 0, &count(packages, "package"));
+        }
+        Progress::Configured { stage, scripts } => {
+            bars.end(&format!("{name}: configuring {stage}"));
+            bars.spent(&format!("Scripts of the {stage} of {name} ran"), scripts);
+        }
+        Progress::Layer { .. } => {}
+    }
+}
