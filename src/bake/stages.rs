@@ -181,7 +181,7 @@ fn configure(graph: &Graph<'_>, inputs: &Inputs<'_>, epoch: u64) -> Result<Confi
         store: bakery.store.root().to_owned(),
         network: false,
         binds: Vec::new(),
-        jobs: 0,
+        jobs: rayon::current_num_threads(),
         in_memory: in_memory(&below, &packages),
     };
     let mut session = Session::start(executor, scratch.path(), &options)?;

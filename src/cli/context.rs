@@ -149,7 +149,7 @@ impl Context {
             store: store.root().to_owned(),
             network: false,
             binds: Vec::new(),
-            jobs: 0,
+            jobs: rayon::current_num_threads(),
             in_memory: false,
         }
     }
