@@ -43,7 +43,7 @@ fn package() -> Package {
 fn layers(store: &Store) -> Vec<Layer> {
     let deb = store.put(&package().build()).unwrap();
     let (exclusions, leave_out) = (Exclusions::new(&["docs"]).unwrap(), BTreeSet::new());
-    let options = PartOptions { exclusions: &exclusions, merged_usr: true, leave_out: &leave_out, keep_plain: false };
+    let options = PartOptions { exclusions: &exclusions, merged_usr: true, leave_out: &leave_out };
     let deb = deb_part(store, &deb, &options).unwrap();
     let mut builder = PartBuilder::new(store).unwrap();
     let kind = Kind::File { size: 0, sha256: Digest::of(b"") };

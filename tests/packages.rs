@@ -25,11 +25,7 @@ fn part_with(package: &Package, excluded: &[&str], merged_usr: bool, left_out: &
     let deb = store.put(&package.build())?;
     let exclusions = Exclusions::new(excluded)?;
     let leave_out: BTreeSet<String> = left_out.iter().map(|path| (*path).to_owned()).collect();
-    let part = deb_part(
-        &store,
-        &deb,
-        &PartOptions { exclusions: &exclusions, merged_usr, leave_out: &leave_out, keep_plain: false },
-    )?;
+    let part = deb_part(&store, &deb, &PartOptions { exclusions: &exclusions, merged_usr, leave_out: &leave_out })?;
     // What the record says must be what the blob holds: it makes a layer that reads back the same.
     let layer = assemble(&store, &part.part.directories, &[&part.part])?;
     let flattened = flatten(&store, &[layer])?;
@@ -233,7 +229,7 @@ fn a_part_is_made_once() {
     let (_folder, store) = store();
     let deb = store.put(&Package::new().file("./a", b"1").build()).unwrap();
     let (exclusions, leave_out) = (Exclusions::default(), BTreeSet::new());
-    let options = PartOptions { exclusions: &exclusions, merged_usr: true, leave_out: &leave_out, keep_plain: false };
+    let options = PartOptions { exclusions: &exclusions, merged_usr: true, leave_out: &leave_out };
     let first = deb_part(&store, &deb, &options).unwrap();
     std::fs::remove_file(store.blob_path(&deb)).unwrap();
     assert_eq!(deb_part(&store, &deb, &options).unwrap(), first);
@@ -323,7 +319,7 @@ fn damage_anywhere_never_panics() {
     let whole = whole.build();
     let (_folder, store) = store();
     let (exclusions, leave_out) = (Exclusions::default(), BTreeSet::new());
-    let options = PartOptions { exclusions: &exclusions, merged_usr: true, leave_out: &leave_out, keep_plain: false };
+    let options = PartOptions { exclusions: &exclusions, merged_usr: true, leave_out: &leave_out };
     for at in (0..whole.len()).filter(|at| whole[*at] != 0 || at % 16 == 0) {
         let mut damaged = whole.clone();
         damaged[at] ^= 0x15;

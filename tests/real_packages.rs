@@ -117,7 +117,7 @@ fn real_packages_give_what_dpkg_unpacks() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(&folder.path().join("store")).unwrap();
     let (exclusions, leave_out) = (Exclusions::default(), BTreeSet::new());
-    let options = PartOptions { exclusions: &exclusions, merged_usr: false, leave_out: &leave_out, keep_plain: false };
+    let options = PartOptions { exclusions: &exclusions, merged_usr: false, leave_out: &leave_out };
     let mut report = String::new();
     let mut parts = Vec::new();
     let mut plain = 0;

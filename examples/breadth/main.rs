@@ -132,6 +132,7 @@ impl Kitchen {
             .arg(&self.stores[store])
             .args(arguments)
             .args(["--progress", "quiet", "--color", "never"])
+            .env("KILN_TREE_MEMORY", ["4096", "0"][store])
             .env("TZ", ["UTC", "Asia/Tokyo"][store])
             .env("LC_ALL", ["C", "C.UTF-8"][store])
             .output()

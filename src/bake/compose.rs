@@ -61,7 +61,7 @@ struct Planned {
 
 /// Bakes the image.
 pub fn image(graph: &Graph<'_>) -> Result<Baked> {
-    let (ready, base) = graph.prepare(|packages| base_stage(graph, packages))?;
+    let (ready, base) = graph.prepare(|packages| stages::base(graph, packages), |ready| early_layers(graph, ready))?;
     let (base_ready, rest_ready): (Vec<Ready<'_>>, Vec<Ready<'_>>) =
         ready.iter().cloned().partition(|ready| ready.package.base);
     let mut folders = Folders::default();
@@ -72,9 +72,7 @@ pub fn image(graph: &Graph<'_>) -> Result<Baked> {
         folders.replace(&stage.part.directories);
         planned.push(configured("base-configured", stage));
     }
-    let likely = bins(graph, &rest_ready, &LeaveOut::new(), &mut folders.clone())?;
-    let early: Vec<&Planned> = planned.iter().chain(&likely).collect();
-    let last = last_stage(graph, &ready, base.as_ref(), |run| beside_layers(graph, &early, run))?;
+    let last = last_stage(graph, &ready, base.as_ref(), |run| beside_layers(graph, &planned, run))?;
     if let Some(stage) = &last {
         let packages = if base.is_none() { &ready } else { &rest_ready };
         planned.extend(bins(graph, packages, &stage.leave_out, &mut folders)?);
@@ -98,14 +96,14 @@ pub fn image(graph: &Graph<'_>) -> Result<Baked> {
 
 /// The stages of the image, in order.
 pub fn stages(graph: &Graph<'_>) -> Result<Vec<StageResult>> {
-    let (ready, base) = graph.prepare(|packages| stages::base(graph, packages))?;
+    let (ready, base) = graph.prepare(|packages| stages::base(graph, packages), |_| {})?;
     let last = last_stage(graph, &ready, base.as_ref(), |run| run())?;
     Ok(base.into_iter().chain(last).collect())
 }
 
 /// What the image's tree is made of, in order.
 pub fn tree(graph: &Graph<'_>) -> Result<Vec<Extraction>> {
-    let (ready, base) = graph.prepare(|packages| stages::base(graph, packages))?;
+    let (ready, base) = graph.prepare(|packages| stages::base(graph, packages), |_| {})?;
     let last = last_stage(graph, &ready, base.as_ref(), |run| run())?;
     let (below, rest): (Vec<Ready<'_>>, Vec<Ready<'_>>) =
         ready.into_iter().partition(|ready| base.is_some() && ready.package.base);
@@ -132,10 +130,22 @@ fn settled_lock(graph: &Graph<'_>, last: Option<&StageResult>) -> PlatformLock {
     lock
 }
 
-/// The base's stage, run while its packages' layers are put together.
-fn base_stage(graph: &Graph<'_>, packages: &[Ready<'_>]) -> Result<StageResult> {
-    let likely = bins(graph, packages, &LeaveOut::new(), &mut Folders::default())?;
-    beside_layers(graph, &likely.iter().collect::<Vec<_>>(), &|| stages::base(graph, packages))
+/// Puts the layers of packages together while the base's scripts run, as they will be unless a package replaces or
+/// diverts a file of another.
+fn early_layers(graph: &Graph<'_>, ready: &[Ready<'_>]) {
+    let (base, rest): (Vec<Ready<'_>>, Vec<Ready<'_>>) = ready.iter().cloned().partition(|ready| ready.package.base);
+    if stages::knows_base(graph, &base) {
+        return;
+    }
+    let mut folders = Folders::default();
+    for packages in [base, rest] {
+        // What fails here fails again where it is needed, and is told there.
+        if let Ok(planned) = bins(graph, &packages, &LeaveOut::new(), &mut folders) {
+            planned.par_iter().for_each(|planned| {
+                let _ = assembled(graph, planned);
+            });
+        }
+    }
 }
 
 /// The stage on top of the base, if there is anything to configure in it; `around` runs it.
@@ -153,13 +163,8 @@ fn last_stage(
     around(&|| stages::rest(graph, base, &below, &rest)).map(Some)
 }
 
-/// Runs a stage while layers are put together on the other cores: those below it, and those of its own packages as
-/// they will be unless one of them replaces or diverts a file of another.
-fn beside_layers(
-    graph: &Graph<'_>,
-    planned: &[&Planned],
-    run: &dyn Fn() -> Result<StageResult>,
-) -> Result<StageResult> {
+/// Runs the last stage while the layers below are put together on the other cores.
+fn beside_layers(graph: &Graph<'_>, planned: &[Planned], run: &dyn Fn() -> Result<StageResult>) -> Result<StageResult> {
     std::thread::scope(|threads| {
         threads.spawn(|| {
             // What fails here fails again where it is needed, and is told there.

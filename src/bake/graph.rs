@@ -116,78 +116,106 @@ impl<'a> Graph<'a> {
     }
 
     fn ready(&self, package: &'a PlatformPackage, leave_out: &BTreeSet<String>) -> Result<Ready<'a>> {
-        // Every environment's tree stands on the base.
-        let keep_plain = package.base;
-        let deb = package::part(self.bakery.store, &Self::locked(package), &self.exclusions, leave_out, keep_plain)?;
+        let deb = package::part(self.bakery.store, &Self::locked(package), &self.exclusions, leave_out)?;
         Ok(Ready { package, deb })
     }
 
-    /// Makes every package a part. `configure_base` is called with the base's as soon as they are there, beside the
-    /// others' becoming parts; not without a base.
+    /// A package of the base, not compressed yet: its scripts need not wait for that.
+    fn begun(&self, package: &'a PlatformPackage) -> Result<Ready<'a>> {
+        let deb = package::plain_part(self.bakery.store, &Self::locked(package), &self.exclusions)?;
+        Ok(Ready { package, deb })
+    }
+
+    fn compressed(&self, begun: Ready<'a>) -> Result<Ready<'a>> {
+        if begun.deb.part.is_compressed() {
+            return Ok(begun);
+        }
+        let locked = Self::locked(begun.package);
+        let deb = package::compressed_part(self.bakery.store, &locked, &self.exclusions, begun.deb)?;
+        Ok(Ready { package: begun.package, deb })
+    }
+
+    /// Makes every package a part. `configure_base` is called with the base's as soon as they are there, though not
+    /// compressed yet, beside the others' becoming parts; not without a base. While it goes on, `meanwhile` is called
+    /// with all of them.
     pub fn prepare<T: Send>(
         &self,
         configure_base: impl FnOnce(&[Ready<'a>]) -> Result<T> + Send,
+        meanwhile: impl FnOnce(&[Ready<'a>]),
     ) -> Result<(Vec<Ready<'a>>, Option<T>)> {
-        let base_count = self.order.iter().filter(|package| package.base).count();
-        let slots: Vec<Mutex<Option<Ready<'a>>>> = self.order.iter().map(|_| Mutex::new(None)).collect();
-        let (sender, receiver) = mpsc::channel::<(usize, Result<Ready<'a>>)>();
-        let base = std::thread::scope(|threads| -> Result<Option<T>> {
+        let has_base = self.lock.environment.debian.base != Base::None;
+        std::thread::scope(|threads| {
             // The base's stage waits on its own thread for its packages, then runs beside the others'.
-            let (base_sender, base_receiver) = mpsc::channel::<Ready<'a>>();
+            let (sender, receiver) = mpsc::channel::<Vec<Ready<'a>>>();
             let stage = threads.spawn(move || -> Result<Option<T>> {
-                if self.lock.environment.debian.base != Base::None {
-                    // Trying what this machine allows takes a moment. If it allows nothing, the stage that needs it says so.
+                if has_base {
+                    // Trying what this machine allows takes a moment. If it allows nothing, the stage says so.
                     let _ = (self.bakery.executor)();
                 }
-                let mut packages: Vec<Ready<'a>> = base_receiver.iter().take(base_count).collect();
-                if packages.len() < base_count || self.lock.environment.debian.base == Base::None {
-                    return Ok(None);
-                }
-                packages
-                    .sort_by_key(|ready| self.order.iter().position(|package| package.sha256 == ready.package.sha256));
-                configure_base(&packages).map(Some)
+                receiver.recv().ok().filter(|_| has_base).map(|packages| configure_base(&packages)).transpose()
             });
-            let turn = self.bakery.parts.lock().unwrap_or_else(PoisonError::into_inner);
-            let fetched = rayon::in_place_scope(|scope| {
-                let spawn = |index: usize| {
-                    let sender = sender.clone();
-                    let package = self.order[index];
-                    scope.spawn(move |_| {
-                        let _ = sender.send((index, self.ready(package, &BTreeSet::new())));
-                    });
-                };
-                self.fetch_and(&spawn)?;
-                drop(sender);
-                let mut failed = None;
-                for (index, ready) in receiver {
-                    match ready {
-                        Ok(ready) => {
-                            (self.bakery.progress)(Progress::Part {
-                                name: ready.package.name.clone(),
-                                total: self.order.len(),
-                            });
-                            if ready.package.base {
-                                let _ = base_sender.send(ready.clone());
-                            }
-                            *slots[index].lock().expect("no thread panics while it holds a slot") = Some(ready);
-                        }
-                        Err(error) => failed = failed.or(Some(error)),
-                    }
-                }
-                drop(base_sender);
-                failed.map_or(Ok(()), Err)
-            });
-            drop(turn);
+            let ready = self.parts(sender);
+            if let Ok(ready) = &ready {
+                meanwhile(ready);
+            }
             let stage = stage.join().map_err(|_| Error::new("the base's stage ended unexpectedly"))?;
-            fetched?;
-            stage
+            Ok((ready?, stage?))
+        })
+    }
+
+    /// Every package as a part, in order; those of the base go to `base` before they are compressed.
+    fn parts(&self, base: mpsc::Sender<Vec<Ready<'a>>>) -> Result<Vec<Ready<'a>>> {
+        let _turn = self.bakery.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slots: Vec<Option<Ready<'a>>> = self.order.iter().map(|_| None).collect();
+        let mut begun: BTreeMap<usize, Ready<'a>> = BTreeMap::new();
+        let mut missing = self.order.iter().filter(|package| package.base).count();
+        let (sender, receiver) = mpsc::channel::<(usize, Result<Ready<'a>>)>();
+        let mut failed = None;
+        rayon::in_place_scope(|scope| {
+            let spawn = |index: usize| {
+                let (sender, package) = (sender.clone(), self.order[index]);
+                scope.spawn(move |_| {
+                    let ready = if package.base { self.begun(package) } else { self.ready(package, &BTreeSet::new()) };
+                    let _ = sender.send((index, ready));
+                });
+            };
+            self.fetch_and(&spawn)?;
+            let mut expected = self.order.len();
+            while expected > 0 {
+                let (index, ready) = receiver.recv().context(|| "a package did not become a part")?;
+                expected -= 1;
+                let ready = match ready {
+                    Ok(ready) => ready,
+                    Err(error) => {
+                        failed = failed.take().or(Some(error));
+                        continue;
+                    }
+                };
+                // A package of the base comes twice: read, and compressed.
+                if ready.package.base && missing > 0 {
+                    begun.insert(index, ready);
+                    missing -= 1;
+                    if missing > 0 {
+                        continue;
+                    }
+                    let _ = base.send(begun.values().cloned().collect());
+                    for (index, ready) in std::mem::take(&mut begun) {
+                        expected += 1;
+                        let sender = sender.clone();
+                        let compress = move || {
+                            let _ = sender.send((index, self.compressed(ready)));
+                        };
+                        scope.spawn(|_| compress());
+                    }
+                    continue;
+                }
+                let (name, total) = (ready.package.name.clone(), self.order.len());
+                (self.bakery.progress)(Progress::Part { name, total });
+                slots[index] = Some(ready);
+            }
+            failed.map_or(Ok(()), Err)
         })?;
-        let ready: Vec<Ready<'a>> = slots
-            .into_iter()
-            .map(|slot| slot.into_inner().expect("no thread panics while it holds a slot"))
-            .collect::<Option<_>>()
-            .context(|| "a package did not become a part")?;
-        Ok((ready, base))
+        slots.into_iter().collect::<Option<_>>().context(|| "a package did not become a part")
     }
 
     /// Like [`Graph::fetch`], for a callback that is not shared between threads.

@@ -47,6 +47,8 @@ pub struct Bakery<'a> {
     /// The program that becomes the sandbox's worker.
     pub program: PathBuf,
     pub progress: &'a (dyn Fn(Progress) + Sync),
+    /// The largest tree, in bytes, that may live in memory while scripts run in it.
+    pub tree_memory: u64,
     /// Held while packages become parts. That takes every core, and what one image of several baked at once has
     /// made, the next finds in the store; stages, which run scripts one after another, go on beside it.
     pub parts: &'a Mutex<()>,

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::graph::{Graph, Ready};
@@ -45,9 +44,6 @@ pub struct StageResult {
 /// theirs for nothing: `systemd-tmpfiles` makes no folders then (postinst scripts end it with `|| true`).
 const NEEDS_PROC: [&str; 2] = ["systemd", "systemd-standalone-tmpfiles"];
 
-/// The largest tree that lives in memory while scripts run in it, in bytes.
-const IN_MEMORY: u64 = 256 << 20;
-
 #[derive(Serialize)]
 struct Key<'a> {
     format: u32,
@@ -64,18 +60,21 @@ struct Key<'a> {
 
 /// The base: the Essential set, configured.
 pub fn base(graph: &Graph<'_>, packages: &[Ready<'_>]) -> Result<StageResult> {
+    run(graph, &base_inputs(graph, packages, &Ids::default()))
+}
+
+/// Whether the store has the base's stage already.
+pub fn knows_base(graph: &Graph<'_>, packages: &[Ready<'_>]) -> bool {
+    let none = Ids::default();
+    let inputs = base_inputs(graph, packages, &none);
+    key(graph, &inputs, &none).is_ok_and(|key| graph.bakery.store.keyed::<StageResult>("stage", &key).is_some())
+}
+
+fn base_inputs<'a>(graph: &Graph<'_>, packages: &'a [Ready<'a>], kept: &'a Ids) -> Inputs<'a> {
     let names: BTreeSet<&str> = packages.iter().map(|ready| ready.package.name.as_str()).collect();
-    let preseed = graph
-        .lock
-        .environment
-        .debian
-        .preseed
-        .clone()
-        .into_iter()
-        .filter(|(question, _)| owned(question, &names))
-        .collect();
-    let (accounts, kept) = (BTreeMap::new(), Ids::default());
-    run(graph, &Inputs { stage: "base", below: None, packages, configured: &[], preseed, accounts, kept: &kept })
+    let preseed = graph.lock.environment.debian.preseed.clone();
+    let preseed = preseed.into_iter().filter(|(question, _)| owned(question, &names)).collect();
+    Inputs { stage: "base", below: None, packages, configured: &[], preseed, accounts: BTreeMap::new(), kept }
 }
 
 /// Everything else, on top of the base.
@@ -182,7 +181,7 @@ fn configure(graph: &Graph<'_>, inputs: &Inputs<'_>, epoch: u64) -> Result<Confi
         network: false,
         binds: Vec::new(),
         jobs: rayon::current_num_threads(),
-        in_memory: in_memory(&below, &packages),
+        in_memory: in_memory(bakery.tree_memory, &below, &packages),
     };
     let mut session = Session::start(executor, scratch.path(), &options)?;
     let result = stage::configure(
@@ -204,10 +203,10 @@ fn configure(graph: &Graph<'_>, inputs: &Inputs<'_>, epoch: u64) -> Result<Confi
 
 /// Whether the tree fits into memory, with plenty left for everything else. Making and removing thousands of files
 /// takes longer on a disk than some packages' scripts run.
-fn in_memory(below: &[Extraction], packages: &[StagePackage]) -> bool {
+fn in_memory(limit: u64, below: &[Extraction], packages: &[StagePackage]) -> bool {
     let below = below.iter().flat_map(|extraction| &extraction.parts);
     let size: u64 = below.chain(packages.iter().map(|package| &package.part)).map(|part| part.tar_size).sum();
-    size <= IN_MEMORY && memory::has(4 * size)
+    size <= limit && memory::has(4 * size)
 }
 
 /// A plain chroot has no `/proc`: better no image than another one.
@@ -238,9 +237,10 @@ pub fn extractions<'p>(
     all
 }
 
+/// One after another: the cores are busy with making parts, and what was handed to them would wait for all of these.
 fn stage_packages(graph: &Graph<'_>, ready: &[Ready<'_>]) -> Result<Vec<StagePackage>> {
     ready
-        .par_iter()
+        .iter()
         .map(|ready| package::stage_package(graph.bakery.store, &Graph::locked(ready.package), &ready.deb))
         .collect()
 }

@@ -119,6 +119,8 @@ fn again(kitchen: &Kitchen<'_>, lockfile: &Lockfile, lock: &PlatformLock, execut
             executor: &|| Ok(executor),
             program: program(),
             progress: &|_| {},
+            // On another file system: what lists a folder finds another order.
+            tree_memory: 0,
             parts: &std::sync::Mutex::new(()),
         };
         pool.install(|| outcome(&bakery, lockfile, lock))

@@ -45,6 +45,8 @@ struct Environment {
     timeout: Option<u64>,
     /// `KILN_HTTP_RETRIES`: further attempts at an address that gives no answer.
     retries: Option<u64>,
+    /// `KILN_TREE_MEMORY`: MiB that a tree may have to live in memory while scripts run in it.
+    tree_memory: Option<u64>,
 }
 
 impl Context {
@@ -142,6 +144,12 @@ impl Context {
         }
     }
 
+    /// The largest tree that may live in memory while scripts run in it, in bytes. Larger ones take longer to compress
+    /// than to place on a disk.
+    pub fn tree_memory(&self) -> u64 {
+        self.environment.tree_memory.unwrap_or(256) << 20
+    }
+
     /// What sandboxes are started with that bake: no network, and nothing of this machine inside.
     pub fn sandbox(&self, store: &Store) -> Options {
         Options {
@@ -177,6 +185,7 @@ impl Environment {
         Ok(Self {
             timeout: number("KILN_HTTP_TIMEOUT", 1)?,
             retries: number("KILN_HTTP_RETRIES", 0)?,
+            tree_memory: number("KILN_TREE_MEMORY", 0)?,
             proxies: [proxy("http_proxy").or(all.clone()), proxy("https_proxy").or(all), proxy("no_proxy")],
             origins,
             configuration: variable("XDG_CONFIG_HOME")

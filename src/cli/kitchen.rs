@@ -75,6 +75,7 @@ impl<'a> Kitchen<'a> {
             executor: &executor,
             program: program(),
             progress: &progress,
+            tree_memory: self.context.tree_memory(),
             parts: &self.parts,
         })
     }

@@ -73,7 +73,7 @@ pub struct Part {
     /// The members of `content`, in order: compressed and plain bytes of each.
     pub members: Vec<(u32, u32)>,
     /// The blob with the tar stream itself, kept for parts that many trees are made of: reading it takes half the
-    /// time of decompressing `content`.
+    /// time of decompressing `content`. Until the part is compressed, it is `content` as well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plain: Option<Digest>,
 }

@@ -13,13 +13,24 @@ use crate::digest::{Digest, Hasher};
 use crate::error::{self, Context, Error, Result};
 use crate::store::{BlobWriter, Store};
 
+/// Where a part's tar stream goes.
+enum Content<'a> {
+    Compressed(Encoder<BlobWriter<'a>>),
+    Plain(BufWriter<BlobWriter<'a>>),
+}
+
+impl std::fmt::Debug for Content<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(if matches!(self, Self::Plain(_)) { "Plain" } else { "Compressed" })
+    }
+}
+
 /// Collects the entries of one part and streams their content into the store.
 ///
 /// The part's blob depends on the entries and their order alone.
 #[derive(Debug)]
 pub struct PartBuilder<'a> {
-    encoder: Encoder<BlobWriter<'a>>,
-    plain: Option<BufWriter<BlobWriter<'a>>>,
+    content: Content<'a>,
     directories: BTreeMap<String, Entry>,
     entries: Vec<Entry>,
     paths: BTreeSet<String>,
@@ -29,27 +40,23 @@ pub struct PartBuilder<'a> {
 impl<'a> PartBuilder<'a> {
     /// Starts a part whose blob goes into `store`.
     pub fn new(store: &'a Store) -> Result<Self> {
-        Ok(Self {
-            encoder: Encoder::new(store.writer()?),
-            plain: None,
-            directories: BTreeMap::new(),
-            entries: Vec::new(),
-            paths: BTreeSet::new(),
-            tar_size: 0,
-        })
+        Ok(Self::with(Content::Compressed(Encoder::new(store.writer()?))))
     }
 
-    /// Lets the store keep the plain tar stream too ([`Part::plain`]). Called before anything is added.
-    pub fn keep_plain(&mut self, store: &'a Store) -> Result<()> {
-        self.plain = Some(BufWriter::with_capacity(1 << 18, store.writer()?));
-        Ok(())
+    /// Starts a part whose plain tar stream goes into `store`, to be compressed later ([`Part::compressed`]).
+    pub fn plain(store: &'a Store) -> Result<Self> {
+        Ok(Self::with(Content::Plain(BufWriter::with_capacity(1 << 18, store.writer()?))))
+    }
+
+    fn with(content: Content<'a>) -> Self {
+        Self { content, directories: BTreeMap::new(), entries: Vec::new(), paths: BTreeSet::new(), tar_size: 0 }
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        if let Some(plain) = &mut self.plain {
-            plain.write_all(bytes).context(|| "writing plain bytes to the store")?;
+        match &mut self.content {
+            Content::Compressed(encoder) => encoder.write(bytes),
+            Content::Plain(writer) => writer.write_all(bytes).context(|| "writing plain bytes to the store"),
         }
-        self.encoder.write(bytes)
     }
 
     /// Adds a directory that the part wants. Of several with one path the first counts; the time is the
@@ -154,11 +161,16 @@ impl<'a> PartBuilder<'a> {
         if let Some(path) = self.directories.keys().find(|path| self.paths.contains(*path)) {
             return Err(Error::new(format!("/{path} is there as a directory and as something else")));
         }
-        let (writer, members) = self.encoder.finish()?;
-        let (content, size) = writer.finish()?;
-        let plain = match self.plain {
-            None => None,
-            Some(plain) => Some(plain.into_inner().map_err(std::io::IntoInnerError::into_error)?.finish()?.0),
+        let (content, size, members, plain) = match self.content {
+            Content::Compressed(encoder) => {
+                let (writer, members) = encoder.finish()?;
+                let (content, size) = writer.finish()?;
+                (content, size, members, None)
+            }
+            Content::Plain(writer) => {
+                let (plain, size) = writer.into_inner().map_err(io::IntoInnerError::into_error)?.finish()?;
+                (plain, size, Vec::new(), Some(plain))
+            }
         };
         Ok(Part {
             directories: self.directories.into_values().collect(),
@@ -169,6 +181,23 @@ impl<'a> PartBuilder<'a> {
             members,
             plain,
         })
+    }
+}
+
+impl Part {
+    /// Whether `content` is what layers are made of, and not the plain stream.
+    pub fn is_compressed(&self) -> bool {
+        self.plain != Some(self.content)
+    }
+
+    /// Compresses a part that [`PartBuilder::plain`] has made; one that is compressed already stays as it is.
+    pub fn compressed(self, store: &Store) -> Result<Self> {
+        let Some(plain) = self.plain.filter(|_| !self.is_compressed()) else { return Ok(self) };
+        let mut encoder = Encoder::new(store.writer()?);
+        encoder.write(&store.read(&plain)?)?;
+        let (writer, members) = encoder.finish()?;
+        let (content, size) = writer.finish()?;
+        Ok(Self { content, size, members, ..self })
     }
 }
 

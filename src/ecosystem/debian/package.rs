@@ -8,7 +8,7 @@ use md5::{Digest as _, Md5};
 use super::deb::Control;
 use super::dpkg::{Member, Unpacked};
 use super::exclusions::Exclusions;
-use super::part::{DebPart, PartOptions, deb_part};
+use super::part::{DebPart, PartOptions, compressed_deb_part, deb_part, plain_deb_part};
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::layer::{Kind, Part, gzip, tar};
@@ -33,17 +33,33 @@ pub struct Locked<'a> {
     pub sha256: Digest,
 }
 
-/// The part of a locked package, all of it but the excluded files and those in `leave_out`. `keep_plain` as in
-/// [`PartOptions`].
+impl Locked<'_> {
+    fn reading(&self) -> String {
+        format!("reading `{}` {}", self.name, self.version)
+    }
+}
+
+/// The part of a locked package, all of it but the excluded files and those in `leave_out`.
 pub fn part(
     store: &Store,
     locked: &Locked<'_>,
     exclusions: &Exclusions,
     leave_out: &BTreeSet<String>,
-    keep_plain: bool,
 ) -> Result<DebPart> {
-    let options = PartOptions { exclusions, merged_usr: true, leave_out, keep_plain };
-    deb_part(store, &locked.sha256, &options).context(|| format!("reading `{}` {}", locked.name, locked.version))
+    let options = PartOptions { exclusions, merged_usr: true, leave_out };
+    deb_part(store, &locked.sha256, &options).context(|| locked.reading())
+}
+
+/// The whole part of a locked package, to be compressed later.
+pub fn plain_part(store: &Store, locked: &Locked<'_>, exclusions: &Exclusions) -> Result<DebPart> {
+    let options = PartOptions { exclusions, merged_usr: true, leave_out: &BTreeSet::new() };
+    plain_deb_part(store, &locked.sha256, &options).context(|| locked.reading())
+}
+
+/// What [`plain_part`] has given, compressed.
+pub fn compressed_part(store: &Store, locked: &Locked<'_>, exclusions: &Exclusions, begun: DebPart) -> Result<DebPart> {
+    let options = PartOptions { exclusions, merged_usr: true, leave_out: &BTreeSet::new() };
+    compressed_deb_part(store, &locked.sha256, &options, begun).context(|| locked.reading())
 }
 
 /// The package with what dpkg is told of it. The archive must say of itself what the lock says of it.
@@ -101,7 +117,11 @@ fn md5sums(store: &Store, deb: &DebPart) -> Result<String> {
     if deb.part.entries.is_empty() {
         return Ok(String::new());
     }
-    let mut reader = tar::Reader::new(gzip::reader(store.open_checked(&deb.part.content)?));
+    let content: Box<dyn Read> = match deb.part.plain {
+        Some(plain) => Box::new(store.open_checked(&plain)?),
+        None => Box::new(gzip::reader(store.open_checked(&deb.part.content)?)),
+    };
+    let mut reader = tar::Reader::new(content);
     let mut sums: BTreeMap<String, String> = BTreeMap::new();
     while let Some(item) = reader.next_item()? {
         let sum = match item.typeflag {

@@ -38,9 +38,6 @@ pub struct PartOptions<'a> {
     /// Files that this package does not get to place: another one replaces or diverts them. Paths as in
     /// [`Entry::path`], in the merged spelling.
     pub leave_out: &'a BTreeSet<String>,
-    /// Whether a part that is made keeps its plain tar stream in the store too. What is in the part does not depend
-    /// on it, so that one made before is taken with or without.
-    pub keep_plain: bool,
 }
 
 /// What a package contributes, and what dpkg's database says of it.
@@ -83,6 +80,23 @@ struct Key<'a> {
 
 /// The part of the package in the blob `deb`. Made once: the store keeps it under its inputs.
 pub fn deb_part(store: &Store, deb: &Digest, options: &PartOptions<'_>) -> Result<DebPart> {
+    made_once(store, deb, options, || make(store, deb, options, PartBuilder::new))
+}
+
+/// The same, but not yet compressed unless the store has it: enough to put a tree together.
+pub fn plain_deb_part(store: &Store, deb: &Digest, options: &PartOptions<'_>) -> Result<DebPart> {
+    match store.keyed("deb", &key(deb, options)?) {
+        Some(part) => Ok(part),
+        None => make(store, deb, options, PartBuilder::plain),
+    }
+}
+
+/// What [`plain_deb_part`] has begun, compressed. It keeps its plain stream.
+pub fn compressed_deb_part(store: &Store, deb: &Digest, options: &PartOptions<'_>, begun: DebPart) -> Result<DebPart> {
+    made_once(store, deb, options, || Ok(DebPart { part: begun.part.compressed(store)?, ..begun }))
+}
+
+fn key(deb: &Digest, options: &PartOptions<'_>) -> Result<Digest> {
     let key = Key {
         format: FORMAT,
         deb,
@@ -90,7 +104,16 @@ pub fn deb_part(store: &Store, deb: &Digest, options: &PartOptions<'_>) -> Resul
         merged_usr: options.merged_usr,
         leave_out: options.leave_out,
     };
-    let key = Digest::of(&canonical::to_vec(&key)?);
+    Ok(Digest::of(&canonical::to_vec(&key)?))
+}
+
+fn made_once(
+    store: &Store,
+    deb: &Digest,
+    options: &PartOptions<'_>,
+    make: impl FnOnce() -> Result<DebPart>,
+) -> Result<DebPart> {
+    let key = key(deb, options)?;
     if let Some(part) = store.keyed("deb", &key) {
         return Ok(part);
     }
@@ -98,20 +121,25 @@ pub fn deb_part(store: &Store, deb: &Digest, options: &PartOptions<'_>) -> Resul
     if let Some(part) = store.keyed("deb", &key) {
         return Ok(part);
     }
-    let part = make(store, deb, options)?;
+    let part = make()?;
     let blobs: Vec<Digest> = [part.part.content, part.control].into_iter().chain(part.part.plain).collect();
     store.put_keyed("deb", &key, &blobs, &part)?;
     Ok(part)
 }
 
-fn make(store: &Store, deb: &Digest, options: &PartOptions<'_>) -> Result<DebPart> {
+fn make<'a>(
+    store: &'a Store,
+    deb: &Digest,
+    options: &PartOptions<'_>,
+    builder: fn(&'a Store) -> Result<PartBuilder<'a>>,
+) -> Result<DebPart> {
     let mut promoted = BTreeMap::new();
     loop {
         let file = store.open_checked(deb)?;
         let package = deb::read(BufReader::with_capacity(1 << 18, file))?;
         let what = || format!("reading the files of {}", package.control.field("Package").unwrap_or("a package"));
         let conffiles = package.control.conffiles().context(what)?;
-        let mut unpack = Unpack::new(store, options, &conffiles, promoted)?;
+        let mut unpack = Unpack::new(builder(store)?, options, &conffiles, promoted)?;
         unpack.run(package.data).context(what)?;
         if unpack.again {
             promoted = unpack.promoted;
@@ -148,17 +176,13 @@ struct Unpack<'a> {
 
 impl<'a> Unpack<'a> {
     fn new(
-        store: &'a Store,
+        builder: PartBuilder<'a>,
         options: &'a PartOptions<'a>,
         conffiles: &[deb::ConffileLine],
         promoted: BTreeMap<String, String>,
     ) -> Result<Self> {
         let shipped = conffiles.iter().filter(|line| !line.remove_on_upgrade);
         let conffiles = shipped.map(|line| Ok((normalize(&line.path)?, None))).collect::<Result<BTreeMap<_, _>>>()?;
-        let mut builder = PartBuilder::new(store)?;
-        if options.keep_plain {
-            builder.keep_plain(store)?;
-        }
         Ok(Self {
             options,
             builder,
