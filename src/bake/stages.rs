@@ -40,9 +40,13 @@ pub struct StageResult {
     pub diversions: BTreeMap<String, BTreeSet<String>>,
 }
 
-/// Packages with programs that only work where `/proc` is mounted, and whose scripts take a failure of
-/// theirs for nothing: `systemd-tmpfiles` makes no folders then (postinst scripts end it with `|| true`).
-const NEEDS_PROC: [&str; 2] = ["systemd", "systemd-standalone-tmpfiles"];
+/// Whether a package has programs that only work where `/proc` is mounted, and whose scripts take a failure of
+/// theirs for nothing (`systemd-tmpfiles` makes no folders then, postinst scripts end it with `|| true`) or say little
+/// of it (Java).
+fn needs_proc(package: &str) -> bool {
+    let java = |name: &str| name.strip_prefix("openjdk-").is_some_and(|rest| rest.contains("-jre-headless"));
+    matches!(package, "systemd" | "systemd-standalone-tmpfiles" | "ghc") || java(package)
+}
 
 #[derive(Serialize)]
 struct Key<'a> {
@@ -212,7 +216,7 @@ fn in_memory(limit: u64, below: &[Extraction], packages: &[StagePackage]) -> boo
 /// A plain chroot has no `/proc`: better no image than another one.
 fn refuse_without_proc(executor: Executor, inputs: &Inputs<'_>) -> Result<()> {
     let mut all = inputs.configured.iter().chain(inputs.packages).map(|ready| ready.package.name.as_str());
-    match all.find(|name| executor == Executor::Chroot && NEEDS_PROC.contains(name)) {
+    match all.find(|name| executor == Executor::Chroot && needs_proc(name)) {
         None => Ok(()),
         Some(name) => Err(Error::new(format!(
             "the scripts of `{name}` need /proc, which the executor `{executor}` has not: the image would be another one"

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use kiln::digest::Digest;
 use kiln::ecosystem::debian::rules::{Action, RULES, matches, shadow_day};
-use kiln::ecosystem::debian::{alias_database, info_directory, keystore};
+use kiln::ecosystem::debian::{alias_database, file_listing, info_directory, keystore};
 
 use crate::differences::{Aspect, DIFFERENCES};
 
@@ -140,6 +140,9 @@ pub fn apply_rules(tree: &mut Tree, epoch: u64) {
                     Action::Empty => rewrite(tree, &path, |_| Vec::new()),
                     Action::ShadowDay => rewrite(tree, &path, |bytes| {
                         shadow_day(&String::from_utf8_lossy(&bytes), epoch / 86400).into_bytes()
+                    }),
+                    Action::ListingOrder => rewrite(tree, &path, |bytes| {
+                        file_listing::sorted(&String::from_utf8_lossy(&bytes)).into_bytes()
                     }),
                     Action::InfoOrder => rewrite(tree, &path, |bytes| {
                         info_directory::sorted(&String::from_utf8_lossy(&bytes)).into_bytes()

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::accounts::Renumbering;
 use super::package::StagePackage;
 use super::rules::{Action, RULES, matches, shadow_day};
-use super::{alias_database, info_directory, keystore, rules};
+use super::{alias_database, file_listing, info_directory, keystore, rules};
 use crate::digest::Digest;
 use crate::error::{Context, Result};
 use crate::layer::entry::WHITEOUT;
@@ -193,6 +193,9 @@ impl Changed {
                     Ok(shadow_day(&String::from_utf8_lossy(&bytes), epoch / DAY).into_bytes())
                 })?;
             }
+            Action::ListingOrder => self.rewrite(session, path, &mut |bytes| {
+                Ok(file_listing::sorted(&String::from_utf8_lossy(&bytes)).into_bytes())
+            })?,
             Action::InfoOrder => self.rewrite(session, path, &mut |bytes| {
                 Ok(info_directory::sorted(&String::from_utf8_lossy(&bytes)).into_bytes())
             })?,

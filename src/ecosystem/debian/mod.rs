@@ -10,6 +10,7 @@ pub mod date;
 pub mod deb;
 pub mod dpkg;
 pub mod exclusions;
+pub mod file_listing;
 pub mod index;
 mod index_file;
 pub mod info_directory;

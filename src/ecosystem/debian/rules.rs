@@ -20,6 +20,8 @@ pub enum Action {
     ShadowDay,
     /// The creation times in the Java keystore become the stage's epoch.
     KeystoreTime,
+    /// Folders and names in a listing of TeX's files are sorted.
+    ListingOrder,
     /// Categories and entries of the directory of Info documents are sorted.
     InfoOrder,
     /// The time in the database of mail aliases becomes the stage's epoch, its identity a hash of the rest.
@@ -129,6 +131,12 @@ pub const RULES: &[Rule] = &[
         why: "documents are added in the order in which a disk lists them",
     },
     Rule {
+        name: "tex-listings",
+        paths: &["var/lib/texmf/ls-R*"],
+        action: Action::ListingOrder,
+        why: "files are listed in the order in which a disk lists them",
+    },
+    Rule {
         name: "mail-aliases",
         paths: &["etc/aliases.db"],
         action: Action::AliasTime,
@@ -165,6 +173,18 @@ pub const RULES: &[Rule] = &[
         paths: &["var/cache/fontconfig/*"],
         action: Action::Remove,
         why: "holds times of folders; fontconfig makes them again",
+    },
+    Rule {
+        name: "octave-packages",
+        paths: &["usr/share/octave/octave_packages"],
+        action: Action::Remove,
+        why: "records when it was made; `octave --eval 'pkg rebuild -global'` makes it again",
+    },
+    Rule {
+        name: "tex-formats",
+        paths: &["var/lib/texmf/web2c/lua*tex/*.fmt", "var/lib/texmf/web2c/*.log", "var/lib/texmf/web2c/*/*.log"],
+        action: Action::Remove,
+        why: "Lua orders its tables by time and address, and logs have times; `fmtutil-sys --all` makes the formats again",
     },
     Rule {
         name: "manual-index",
