@@ -120,8 +120,11 @@ impl<'a> Graph<'a> {
         Ok(Ready { package, deb })
     }
 
-    /// A package of the base, not compressed yet: its scripts need not wait for that.
-    fn begun(&self, package: &'a PlatformPackage) -> Result<Ready<'a>> {
+    /// A package as a part; one of the base is not compressed yet: its scripts need not wait for that.
+    fn first_part(&self, package: &'a PlatformPackage) -> Result<Ready<'a>> {
+        if !package.base {
+            return self.ready(package, &BTreeSet::new());
+        }
         let deb = package::plain_part(self.bakery.store, &Self::locked(package), &self.exclusions)?;
         Ok(Ready { package, deb })
     }
@@ -163,78 +166,53 @@ impl<'a> Graph<'a> {
         })
     }
 
-    /// Every package as a part, in order; those of the base go to `base` before they are compressed.
+    /// Every package as a part, in order; those of the base go to `base` before they are compressed. Parts are made
+    /// as artifacts arrive.
     fn parts(&self, base: mpsc::Sender<Vec<Ready<'a>>>) -> Result<Vec<Ready<'a>>> {
         let _turn = self.bakery.parts.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut slots: Vec<Option<Ready<'a>>> = self.order.iter().map(|_| None).collect();
-        let mut begun: BTreeMap<usize, Ready<'a>> = BTreeMap::new();
-        let mut missing = self.order.iter().filter(|package| package.base).count();
-        let (sender, receiver) = mpsc::channel::<(usize, Result<Ready<'a>>)>();
-        let mut failed = None;
-        rayon::in_place_scope(|scope| {
-            let spawn = |index: usize| {
-                let (sender, package) = (sender.clone(), self.order[index]);
-                scope.spawn(move |_| {
-                    let ready = if package.base { self.begun(package) } else { self.ready(package, &BTreeSet::new()) };
-                    let _ = sender.send((index, ready));
-                });
-            };
-            self.fetch_and(&spawn)?;
-            let mut expected = self.order.len();
-            while expected > 0 {
-                let (index, ready) = receiver.recv().context(|| "a package did not become a part")?;
-                expected -= 1;
-                let ready = match ready {
-                    Ok(ready) => ready,
-                    Err(error) => {
-                        failed = failed.take().or(Some(error));
-                        continue;
-                    }
-                };
-                // A package of the base comes twice: read, and compressed.
-                if ready.package.base && missing > 0 {
-                    begun.insert(index, ready);
-                    missing -= 1;
-                    if missing > 0 {
-                        continue;
-                    }
-                    let _ = base.send(begun.values().cloned().collect());
-                    for (index, ready) in std::mem::take(&mut begun) {
-                        expected += 1;
-                        let sender = sender.clone();
-                        let compress = move || {
-                            let _ = sender.send((index, self.compressed(ready)));
-                        };
-                        scope.spawn(|_| compress());
-                    }
-                    continue;
-                }
-                let (name, total) = (ready.package.name.clone(), self.order.len());
-                (self.bakery.progress)(Progress::Part { name, total });
-                slots[index] = Some(ready);
-            }
-            failed.map_or(Ok(()), Err)
-        })?;
-        slots.into_iter().collect::<Option<_>>().context(|| "a package did not become a part")
-    }
-
-    /// Like [`Graph::fetch`], for a callback that is not shared between threads.
-    fn fetch_and(&self, spawn: &dyn Fn(usize)) -> Result<()> {
-        let (sender, receiver) = mpsc::channel();
-        let sender = Mutex::new(sender);
+        let (sender, receiver) = mpsc::channel::<Message<'a>>();
+        let mut collected = Collected::new(&self.order, base);
         std::thread::scope(|threads| {
-            let fetching = threads.spawn(|| {
-                let result = self.fetch(&|index| {
-                    let _ = sender.lock().expect("sending does not panic").send(Some(index));
-                });
-                let _ = sender.lock().expect("sending does not panic").send(None);
-                result
+            let there = sender.clone();
+            threads.spawn(move || {
+                let there = Mutex::new(there);
+                let tell = |message| {
+                    let _ = there.lock().unwrap_or_else(PoisonError::into_inner).send(message);
+                };
+                tell(Message::Fetched(guarded(|| self.fetch(&|index| tell(Message::There(index))))));
             });
-            for index in receiver.iter().map_while(|message| message) {
-                spawn(index);
-            }
-            fetching.join().map_err(|_| Error::new("fetching ended unexpectedly"))?
-        })
+            rayon::in_place_scope(|scope| -> Result<()> {
+                let start = |index: usize, begun: Option<Ready<'a>>| {
+                    let (sender, package) = (sender.clone(), self.order[index]);
+                    scope.spawn(move |_| {
+                        let make = || begun.map_or_else(|| self.first_part(package), |begun| self.compressed(begun));
+                        let _ = sender.send(Message::Part(index, guarded(make)));
+                    });
+                };
+                let (mut fetching, mut under_way) = (true, 0);
+                while fetching || under_way > 0 {
+                    match receiver.recv().context(|| "a package did not become a part")? {
+                        Message::There(index) => {
+                            under_way += 1;
+                            start(index, None);
+                        }
+                        Message::Fetched(result) => {
+                            fetching = false;
+                            collected.failed(result);
+                        }
+                        Message::Part(index, ready) => {
+                            under_way -= 1;
+                            for (index, ready) in collected.add(index, ready, self.bakery.progress) {
+                                under_way += 1;
+                                start(index, Some(ready));
+                            }
+                        }
+                    }
+                }
+                Ok(())
+            })
+        })?;
+        collected.finish()
     }
 
     /// The part of a package without what another one replaces or diverts.
@@ -266,5 +244,81 @@ impl Drop for Graph<'_> {
         for ending in self.ending.get_mut().unwrap_or_else(PoisonError::into_inner).drain(..) {
             let _ = ending.join();
         }
+    }
+}
+
+/// What happens while packages become parts.
+#[expect(clippy::large_enum_variant, reason = "few of them are there at once, and most are the large ones")]
+enum Message<'a> {
+    /// The artifact of the package with this index is in the store.
+    There(usize),
+    /// No more will come.
+    Fetched(Result<()>),
+    /// A package has become a part.
+    Part(usize, Result<Ready<'a>>),
+}
+
+/// Whoever waits for the result of a thread gets one.
+fn guarded<T>(make: impl FnOnce() -> Result<T>) -> Result<T> {
+    let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(make));
+    made.unwrap_or_else(|_| Err(Error::new("making a part ended unexpectedly")))
+}
+
+/// The parts that are there.
+struct Collected<'a> {
+    slots: Vec<Option<Ready<'a>>>,
+    /// Those of the base, until all are there; they come twice, read and then compressed.
+    base: BTreeMap<usize, Ready<'a>>,
+    /// How many of the base are not there yet.
+    missing: usize,
+    /// Who waits for the base's.
+    waiting: mpsc::Sender<Vec<Ready<'a>>>,
+    failed: Option<Error>,
+}
+
+impl<'a> Collected<'a> {
+    fn new(order: &[&PlatformPackage], waiting: mpsc::Sender<Vec<Ready<'a>>>) -> Self {
+        let missing = order.iter().filter(|package| package.base).count();
+        Self { slots: order.iter().map(|_| None).collect(), base: BTreeMap::new(), missing, waiting, failed: None }
+    }
+
+    /// The first failure is the one that is told.
+    fn failed<T>(&mut self, result: Result<T>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.failed.get_or_insert(error);
+                None
+            }
+        }
+    }
+
+    /// Takes a part in; those that are to be compressed now.
+    fn add(
+        &mut self,
+        index: usize,
+        ready: Result<Ready<'a>>,
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> BTreeMap<usize, Ready<'a>> {
+        let Some(ready) = self.failed(ready) else { return BTreeMap::new() };
+        if !ready.package.base || self.missing == 0 {
+            progress(Progress::Part { name: ready.package.name.clone(), total: self.slots.len() });
+            self.slots[index] = Some(ready);
+            return BTreeMap::new();
+        }
+        self.base.insert(index, ready);
+        self.missing -= 1;
+        if self.missing > 0 {
+            return BTreeMap::new();
+        }
+        let _ = self.waiting.send(self.base.values().cloned().collect());
+        std::mem::take(&mut self.base)
+    }
+
+    fn finish(self) -> Result<Vec<Ready<'a>>> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        self.slots.into_iter().collect::<Option<_>>().context(|| "a package did not become a part")
     }
 }
