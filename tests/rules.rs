@@ -11,7 +11,7 @@ fn page() -> String {
         "# What may not be baked into an image\n\n\
          Packages' own scripts leave behind what belongs to one machine or one moment: keys, identities, logs, caches\n\
          that hold times. Each rule below concerns only what scripts made, never what a package ships. The rules are\n\
-         part of the format: a change to one is a new format. `kiln rules` prints them; `kiln build --check` finds what\n\
+         part of the format: from the first release on, a change to one is a new format. `kiln rules` prints them; `kiln build --check` finds what\n\
          they miss. What a rule does: `remove` takes the path out of the image, `clear` what is in the folder, `empty`\n\
          what is in the file; the others set a time or an order inside the file to one that the lock decides.\n\
          (This page is made from the code; `tests/rules.rs` holds it to it.)\n",

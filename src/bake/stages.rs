@@ -45,7 +45,7 @@ pub struct StageResult {
 /// of it (Java).
 fn needs_proc(package: &str) -> bool {
     let java = |name: &str| name.strip_prefix("openjdk-").is_some_and(|rest| rest.contains("-jre-headless"));
-    matches!(package, "systemd" | "systemd-standalone-tmpfiles" | "ghc") || java(package)
+    matches!(package, "systemd" | "systemd-standalone-tmpfiles" | "flatpak" | "ghc") || java(package)
 }
 
 #[derive(Serialize)]
@@ -210,7 +210,8 @@ fn configure(graph: &Graph<'_>, inputs: &Inputs<'_>, epoch: u64) -> Result<Confi
 fn in_memory(limit: u64, below: &[Extraction], packages: &[StagePackage]) -> bool {
     let below = below.iter().flat_map(|extraction| &extraction.parts);
     let size: u64 = below.chain(packages.iter().map(|package| &package.part)).map(|part| part.tar_size).sum();
-    size <= limit && memory::has(4 * size)
+    // As many bakes as there are threads may ask this at once.
+    size <= limit && memory::has(2 * size * (1 + rayon::current_num_threads() as u64))
 }
 
 /// A plain chroot has no `/proc`: better no image than another one.

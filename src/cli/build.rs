@@ -140,6 +140,9 @@ fn bake_all<'j>(
                 while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let images: Result<Vec<Finished>> =
                         job.locks.iter().map(|lock| bake_one(kitchen, job, lock)).collect();
+                    if images.is_err() {
+                        next.store(jobs.len(), Ordering::Relaxed);
+                    }
                     if sender.send((job.name, images)).is_err() {
                         break;
                     }
@@ -241,11 +244,16 @@ fn pin(
         layers: image.layers.clone(),
     };
     if let Some(pinned) = lockfile.output(lock.platform, &digest) {
-        return if pinned.image == output.image {
-            Ok(())
-        } else {
-            Err(super::drift::error(name, pinned, &output, &digest))
-        };
+        if pinned.image != output.image {
+            return Err(super::drift::error(name, pinned, &output, &digest));
+        }
+        // A lock that an earlier kiln has written may lack what this one has seen.
+        let known = lockfile.clone();
+        observe(lockfile, lock, image);
+        if locked || *lockfile == known {
+            return Ok(());
+        }
+        return write_lockfile(kitchen.workspace, name, lockfile);
     }
     if locked {
         return Err(Error::no(format!(

@@ -171,6 +171,7 @@ fn with_settings(name: &str, mut lockfile: Lockfile, settings: &Settings) -> Loc
         package.artifacts.retain(|platform, _| settings.platforms.contains(platform));
     }
     lockfile.packages.retain(|package| !package.artifacts.is_empty());
+    lockfile.accounts.retain(|platform, _| settings.platforms.contains(platform));
     lockfile.normalize();
     lockfile.drop_void_outputs(name);
     lockfile

@@ -34,7 +34,8 @@ pub fn write(store: &Store, root: &Root, folder: &Path, known: &BTreeSet<Digest>
     fs::create_dir_all(&blobs).context(|| format!("making {}", blobs.display()))?;
     root.blobs.par_iter().try_for_each(|(digest, size)| {
         let path = blobs.join(digest.to_string());
-        if known.contains(digest) || holds(&path, digest, *size) {
+        let there = if known.contains(digest) { is_there(&path, *size) } else { holds(&path, digest, *size) };
+        if there {
             return Ok(());
         }
         write_file(&path, |file| store.copy_to(digest, file).map(drop))
@@ -58,15 +59,20 @@ pub fn layers_of(folder: &Path, name: &str) -> BTreeSet<Digest> {
     let layers: BTreeSet<Digest> =
         manifests.flat_map(|manifest| list(&manifest, "layers")).filter_map(|layer| digest(&layer)).collect();
     let good = |wanted: &Digest| {
-        let file = fs::File::open(blobs.join(wanted.to_string()));
-        file.is_ok_and(|mut file| Digest::of_reader(&mut file).is_ok_and(|(found, _)| found == *wanted))
+        let path = blobs.join(wanted.to_string());
+        fs::symlink_metadata(&path).is_ok_and(|found| holds(&path, wanted, found.len()))
     };
     layers.into_iter().filter(good).collect()
 }
 
+/// Whether there is a file of this size.
+fn is_there(path: &Path, size: u64) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| found.is_file() && found.len() == size)
+}
+
 /// Whether there is a file with this content already.
 fn holds(path: &Path, digest: &Digest, size: u64) -> bool {
-    fs::symlink_metadata(path).is_ok_and(|found| found.is_file() && found.len() == size)
+    is_there(path, size)
         && fs::File::open(path)
             .is_ok_and(|mut file| Digest::of_reader(&mut file).is_ok_and(|(found, _)| found == *digest))
 }

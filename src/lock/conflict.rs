@@ -1,6 +1,6 @@
 //! Lockfiles that git could not merge.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::model::{Lockfile, Output};
 use crate::error::Result;
@@ -34,13 +34,23 @@ impl Lockfile {
         self.packages.extend(more.filter(|more| !known.contains(&(more.ecosystem.clone(), more.name.clone()))));
         for (platform, ids) in other.accounts {
             let ours = self.accounts.entry(platform).or_default();
-            *ours = ids.with(ours);
+            add_free(&mut ours.users, ids.users);
+            add_free(&mut ours.groups, ids.groups);
         }
         // They say what they were made from: what does not fit the result is dropped with the rest.
         let known: Vec<_> = self.outputs.iter().map(|output| (output.platform, output.platform_lock)).collect();
         let is_new = |output: &Output| !known.contains(&(output.platform, output.platform_lock));
         self.outputs.extend(other.outputs.into_iter().filter(is_new));
         self
+    }
+}
+
+/// Adds the names that are new and whose number is not somebody else's.
+fn add_free(ours: &mut BTreeMap<String, u32>, theirs: BTreeMap<String, u32>) {
+    for (name, id) in theirs {
+        if !ours.values().any(|taken| *taken == id) {
+            ours.entry(name).or_insert(id);
+        }
     }
 }
 

@@ -61,6 +61,24 @@ impl Renumbering {
         replaced(text, &[(2, &self.uids), (3, &self.gids)])
     }
 
+    /// An access list as its extended attribute has it (`system.posix_acl_*`, the kernel's `posix_acl_xattr.h`): four
+    /// bytes, then eight for each entry, of which the last four are an id.
+    pub fn access_list(&self, bytes: &mut [u8]) {
+        const USER: u16 = 0x02;
+        const GROUP: u16 = 0x08;
+        for entry in bytes.get_mut(4..).unwrap_or_default().chunks_exact_mut(8) {
+            let numbers = match u16::from_le_bytes([entry[0], entry[1]]) {
+                USER => &self.uids,
+                GROUP => &self.gids,
+                _ => continue,
+            };
+            let id = u32::from_le_bytes([entry[4], entry[5], entry[6], entry[7]]);
+            if let Some(new) = numbers.get(&id) {
+                entry[4..].copy_from_slice(&new.to_le_bytes());
+            }
+        }
+    }
+
     /// The text of `/etc/group`, or a copy of it, with the new numbers.
     pub fn group(&self, text: &str) -> String {
         replaced(text, &[(2, &self.gids)])
@@ -78,33 +96,55 @@ pub fn renumber(before: &Ids, now: &Ids, fixed: &Ids, kept: &Ids) -> (Ids, Renum
 type Map = BTreeMap<String, u32>;
 
 fn assign(before: &Map, now: &Map, fixed: &Map, kept: &Map) -> (Map, BTreeMap<u32, u32>) {
-    let made: Map =
-        now.iter().filter(|(name, _)| !before.contains_key(*name)).map(|(name, id)| (name.clone(), *id)).collect();
-    let mut taken: BTreeSet<u32> = before.values().chain(fixed.values()).copied().collect();
+    let known: BTreeSet<u32> = before.values().copied().collect();
     let mut ids = Map::new();
-    for (name, id) in kept {
-        if made.contains_key(name) && taken.insert(*id) {
-            ids.insert(name.clone(), *id);
+    // Several names of one number stay together, and another name of one that was there stays that.
+    let mut made: BTreeMap<u32, Vec<&String>> = BTreeMap::new();
+    for (name, id) in now.iter().filter(|(name, _)| !before.contains_key(*name)) {
+        ids.insert(name.clone(), *id);
+        if !known.contains(id) {
+            made.entry(*id).or_default().push(name);
+        }
+    }
+    let mut taken: BTreeSet<u32> = known.into_iter().chain(fixed.values().copied()).collect();
+    let mut moved = BTreeMap::new();
+    for (id, names) in &made {
+        if let Some(kept) = names.iter().find_map(|name| kept.get(*name)).filter(|kept| taken.insert(**kept)) {
+            moved.insert(*id, *kept);
         }
     }
     // The numbers of accounts that are gone stay theirs: their volumes may come back.
     taken.extend(kept.values());
-    let mut others: Vec<(&String, u32)> =
-        made.iter().filter(|(name, _)| !ids.contains_key(*name)).map(|(name, id)| (name, *id)).collect();
-    others.sort_by_key(|(_, id)| *id);
-    for (name, wanted) in others {
-        let free = (wanted..u32::MAX).find(|id| !taken.contains(id)).unwrap_or(wanted);
-        taken.insert(free);
-        ids.insert(name.clone(), free);
+    for id in made.keys() {
+        if !moved.contains_key(id) {
+            let free = free(*id, &taken);
+            taken.insert(free);
+            moved.insert(*id, free);
+        }
     }
-    let moved = made.iter().map(|(name, id)| (*id, ids[name])).filter(|(from, to)| from != to).collect();
+    for (id, names) in &made {
+        ids.extend(names.iter().map(|name| ((*name).clone(), moved[id])));
+    }
+    moved.retain(|from, to| from != to);
     (ids, moved)
 }
 
+/// A number near `wanted` that is not taken. That of a system account stays one (Debian Policy 9.2.2): from 1000 on
+/// they are people's.
+fn free(wanted: u32, taken: &BTreeSet<u32>) -> u32 {
+    let above = if wanted < 1000 { wanted..1000 } else { wanted..u32::MAX };
+    let below = (100..wanted.min(1000)).rev();
+    above.chain(below).chain(1000..u32::MAX).find(|id| !taken.contains(id)).unwrap_or(wanted)
+}
+
 fn ids(text: &str) -> Map {
+    // Names as useradd(8) takes them; other lines are no accounts.
+    let plain =
+        |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'$'));
     let id = |line: &str| {
         let mut fields = line.split(':');
-        Some((fields.next()?.to_owned(), fields.nth(1)?.parse().ok()?))
+        let name = fields.next().filter(|name| !name.is_empty() && plain(name))?;
+        Some((name.to_owned(), fields.nth(1)?.parse().ok()?))
     };
     text.lines().filter_map(id).collect()
 }
@@ -176,6 +216,41 @@ mod tests {
         let (ids, moved) = renumber(&base, &now, &Ids::default(), &numbers(&[("redis", 100)]));
         assert_eq!(ids, numbers(&[("redis", 101)]));
         assert!(moved.is_empty());
+    }
+
+    #[test]
+    fn other_names_of_a_number_stay_together() {
+        let base = numbers(&[("root", 0), ("old", 50)]);
+        let now = numbers(&[("root", 0), ("toor", 0), ("new", 50), ("a", 100), ("b", 100)]);
+        let (ids, moved) = renumber(&base, &now, &numbers(&[("app", 100)]), &Ids::default());
+        assert_eq!(ids, numbers(&[("toor", 0), ("new", 50), ("a", 101), ("b", 101)]));
+        assert_eq!(moved.uids, [(100, 101)].into());
+    }
+
+    #[test]
+    fn system_accounts_stay_below_1000() {
+        let kept = numbers(&[("cron", 997), ("network", 998), ("journal", 999)]);
+        let now = numbers(&[("bus", 997), ("cron", 996), ("network", 998), ("journal", 999)]);
+        let (ids, _) = renumber(&Ids::default(), &now, &Ids::default(), &kept);
+        assert_eq!(ids.users["cron"], 997);
+        assert_eq!(ids.users["bus"], 996);
+    }
+
+    #[test]
+    fn access_lists_name_the_new_numbers() {
+        let entry = |tag: u16, id: u32| [&tag.to_le_bytes()[..], &7_u16.to_le_bytes(), &id.to_le_bytes()].concat();
+        let list = |user: u32, group: u32| [vec![2, 0, 0, 0], entry(1, 1), entry(2, user), entry(8, group)].concat();
+        let moved = Renumbering { uids: [(1, 2)].into(), gids: [(1, 3)].into() };
+        let mut bytes = list(1, 1);
+        moved.access_list(&mut bytes);
+        assert_eq!(bytes, list(2, 3));
+        moved.access_list(&mut []);
+        moved.access_list(&mut [2, 0, 0, 0, 2]);
+    }
+
+    #[test]
+    fn names_that_no_account_has_are_left_alone() {
+        assert!(Accounts { passwd: "a\"'b:x:7:7::/:/\n:x:8:\n".to_owned(), group: String::new() }.ids().is_empty());
     }
 
     #[test]

@@ -164,7 +164,8 @@ impl Changed {
         Ok(())
     }
 
-    /// Gives what has changed the owners that accounts have with their new ids, and the accounts these ids.
+    /// Gives what has changed the owners that accounts have with their new ids. The accounts themselves have them
+    /// already, but not the copies that tools have made of their files.
     pub fn renumber(&mut self, session: &mut Session, renumbering: &Renumbering) -> Result<()> {
         if renumbering.is_empty() {
             return Ok(());
@@ -172,15 +173,15 @@ impl Changed {
         for entry in self.entries.values_mut().filter_map(|(entry, _)| entry.as_mut()) {
             entry.uid = *renumbering.uids.get(&entry.uid).unwrap_or(&entry.uid);
             entry.gid = *renumbering.gids.get(&entry.gid).unwrap_or(&entry.gid);
+            for (_, value) in entry.xattrs.iter_mut().filter(|(name, _)| name.starts_with("system.posix_acl_")) {
+                let mut bytes = hex::decode(&*value).context(|| format!("the access list of /{}", entry.path))?;
+                renumbering.access_list(&mut bytes);
+                *value = hex::encode(bytes);
+            }
         }
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        for path in ["etc/passwd", "etc/passwd-"] {
-            self.rewrite(session, path, &mut |bytes| Ok(renumbering.passwd(&text(bytes)).into_bytes()))?;
-        }
-        for path in ["etc/group", "etc/group-"] {
-            self.rewrite(session, path, &mut |bytes| Ok(renumbering.group(&text(bytes)).into_bytes()))?;
-        }
-        Ok(())
+        self.rewrite(session, "etc/passwd-", &mut |bytes| Ok(renumbering.passwd(&text(bytes)).into_bytes()))?;
+        self.rewrite(session, "etc/group-", &mut |bytes| Ok(renumbering.group(&text(bytes)).into_bytes()))
     }
 
     fn apply(&mut self, session: &mut Session, rule: &rules::Rule, path: &str, epoch: u64) -> Result<()> {

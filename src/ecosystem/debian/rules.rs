@@ -126,7 +126,7 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         name: "info-directory",
-        paths: &["usr/share/info/dir"],
+        paths: &["usr/share/info/dir", "usr/share/info/dir.old"],
         action: Action::InfoOrder,
         why: "documents are added in the order in which a disk lists them",
     },
@@ -173,6 +173,12 @@ pub const RULES: &[Rule] = &[
         paths: &["var/cache/fontconfig/*"],
         action: Action::Remove,
         why: "holds times of folders; fontconfig makes them again",
+    },
+    Rule {
+        name: "player-plugins",
+        paths: &["usr/lib/*/vlc/plugins/plugins.dat"],
+        action: Action::Remove,
+        why: "lists plugins as a disk does, with their times; `vlc-cache-gen` makes it again",
     },
     Rule {
         name: "octave-packages",

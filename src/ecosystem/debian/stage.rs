@@ -465,7 +465,7 @@ impl<'a> Runner<'a> {
     /// Applies the rules, and makes a part of what has changed.
     fn finish(mut self) -> Result<Configured> {
         for preparation in std::mem::take(&mut self.prepared) {
-            // A link that a script has put there is not read; what it leads to is not ours.
+            // What a script has made of it stays.
             if self.session.read(preparation.path).is_ok_and(|found| found == Some(preparation.content.into())) {
                 self.session.remove(preparation.path)?;
             }
@@ -504,7 +504,14 @@ impl<'a> Runner<'a> {
         let Some(before) = self.before.take() else { return Ok(Default::default()) };
         let line = |path: &str| self.stage.account_lines.get(path).cloned().unwrap_or_default();
         let fixed = Accounts { passwd: line("etc/passwd"), group: line("etc/group") };
-        Ok(accounts::renumber(&before.ids(), &self.accounts()?.ids(), &fixed.ids(), self.stage.kept))
+        let now = self.accounts()?;
+        let (ids, renumbering) = accounts::renumber(&before.ids(), &now.ids(), &fixed.ids(), self.stage.kept);
+        if !renumbering.is_empty() {
+            // Before the definition's own users are added, whose numbers are what they are.
+            self.session.write("etc/passwd", renumbering.passwd(&now.passwd).as_bytes(), 0o644)?;
+            self.session.write("etc/group", renumbering.group(&now.group).as_bytes(), 0o644)?;
+        }
+        Ok((ids, renumbering))
     }
 
     /// What the stage's packages divert.
