@@ -67,12 +67,16 @@ that a script made, in a plain chroot, one job, another time zone. The image's d
 bring systemd or Java cannot be configured in a chroot (`systemd-tmpfiles` and `java` need `/proc`): both bakes are
 with namespaces then.
 
-Mended because of this list: by the rules `directory-servers` (slapd), `mariadb-data` (mariadb-server) and
-`erlang-cookies` (rabbitmq-server), without which two bakes differ; in the sandbox, `/proc/sys/net` in a plain chroot
-(postfix writes down which protocols there are); and leaving manual pages out keeps their folders (OpenJDK).
+Packages whose tree is too large for memory by default are kept in memory in the first bake all the same, and all are on
+the disk in the second: file systems list folders in different orders, and some programs write that order down.
 
-The list was begun from its top, then went on with packages whose scripts do most; it is not done, and what is missing
-below was not tried. Mends came in between: earlier results are of the kiln before them, and where the first bake took
-no second, its stage was known from a try before. Times are of a development build on two cores busy with other work.
+Mended because of this list: by the rules `directory-servers` (slapd), `mariadb-data` (mariadb-server),
+`erlang-cookies` (rabbitmq-server), `varnish-secret`, `freeradius-parameters`, `munin-plugins`, `octave-packages`,
+`haskell-packages` (ghc), `tex-formats`, `tex-listings` and `player-plugins` (vlc), without which two bakes differ; in the
+sandbox, `/proc/sys/net` in a plain chroot (postfix writes down which protocols there are); and leaving manual pages out
+keeps their folders (OpenJDK). Comparing with mmdebstrap found `mail-aliases` (postfix) and `info-directory` (texinfo).
+
+Where a bake took no second, its stage was known: packages that bring no scripts, or a try before a mend. Times are of
+two cores busy with other work.
 
 ";

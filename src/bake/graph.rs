@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use tempfile::TempDir;
@@ -35,7 +35,8 @@ pub struct Graph<'a> {
 #[derive(Clone, Debug)]
 pub struct Ready<'a> {
     pub package: &'a PlatformPackage,
-    pub deb: DebPart,
+    /// Shared: it lists thousands of files, and everyone gets one.
+    pub deb: Arc<DebPart>,
 }
 
 impl<'a> Graph<'a> {
@@ -117,7 +118,7 @@ impl<'a> Graph<'a> {
 
     fn ready(&self, package: &'a PlatformPackage, leave_out: &BTreeSet<String>) -> Result<Ready<'a>> {
         let deb = package::part(self.bakery.store, &Self::locked(package), &self.exclusions, leave_out)?;
-        Ok(Ready { package, deb })
+        Ok(Ready { package, deb: Arc::new(deb) })
     }
 
     /// A package as a part; one of the base is not compressed yet: its scripts need not wait for that.
@@ -126,7 +127,7 @@ impl<'a> Graph<'a> {
             return self.ready(package, &BTreeSet::new());
         }
         let deb = package::plain_part(self.bakery.store, &Self::locked(package), &self.exclusions)?;
-        Ok(Ready { package, deb })
+        Ok(Ready { package, deb: Arc::new(deb) })
     }
 
     fn compressed(&self, begun: Ready<'a>) -> Result<Ready<'a>> {
@@ -134,8 +135,9 @@ impl<'a> Graph<'a> {
             return Ok(begun);
         }
         let locked = Self::locked(begun.package);
-        let deb = package::compressed_part(self.bakery.store, &locked, &self.exclusions, begun.deb)?;
-        Ok(Ready { package: begun.package, deb })
+        let deb =
+            package::compressed_part(self.bakery.store, &locked, &self.exclusions, Arc::unwrap_or_clone(begun.deb))?;
+        Ok(Ready { package: begun.package, deb: Arc::new(deb) })
     }
 
     /// Makes every package a part. `configure_base` is called with the base's as soon as they are there, though not
@@ -219,7 +221,7 @@ impl<'a> Graph<'a> {
     pub fn part_without(&self, ready: &Ready<'a>, leave_out: Option<&BTreeSet<String>>) -> Result<Part> {
         match leave_out {
             None => Ok(ready.deb.part.clone()),
-            Some(paths) => Ok(self.ready(ready.package, paths)?.deb.part),
+            Some(paths) => Ok(Arc::unwrap_or_clone(self.ready(ready.package, paths)?.deb).part),
         }
     }
 
@@ -248,7 +250,6 @@ impl Drop for Graph<'_> {
 }
 
 /// What happens while packages become parts.
-#[expect(clippy::large_enum_variant, reason = "few of them are there at once, and most are the large ones")]
 enum Message<'a> {
     /// The artifact of the package with this index is in the store.
     There(usize),

@@ -242,12 +242,23 @@ pub fn extractions<'p>(
     all
 }
 
-/// One after another: the cores are busy with making parts, and what was handed to them would wait for all of these.
+/// By threads of its own: what was handed to the common ones would wait for all the parts that they are making.
 fn stage_packages(graph: &Graph<'_>, ready: &[Ready<'_>]) -> Result<Vec<StagePackage>> {
-    ready
-        .iter()
-        .map(|ready| package::stage_package(graph.bakery.store, &Graph::locked(ready.package), &ready.deb))
-        .collect()
+    let some = |ready: &[Ready<'_>]| -> Result<Vec<StagePackage>> {
+        let one =
+            |ready: &Ready<'_>| package::stage_package(graph.bakery.store, &Graph::locked(ready.package), &ready.deb);
+        ready.iter().map(one).collect()
+    };
+    let share = ready.len().div_ceil(rayon::current_num_threads()).max(1);
+    std::thread::scope(|threads| {
+        let some = &some;
+        let all: Vec<_> = ready.chunks(share).map(|chunk| threads.spawn(move || some(chunk))).collect();
+        let mut packages = Vec::new();
+        for thread in all {
+            packages.extend(thread.join().map_err(|_| Error::new("reading packages ended unexpectedly"))??);
+        }
+        Ok(packages)
+    })
 }
 
 fn exclusion_files(graph: &Graph<'_>, epoch: u64) -> Files {

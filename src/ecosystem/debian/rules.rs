@@ -181,6 +181,12 @@ pub const RULES: &[Rule] = &[
         why: "lists plugins as a disk does, with their times; `vlc-cache-gen` makes it again",
     },
     Rule {
+        name: "haskell-packages",
+        paths: &["var/lib/ghc/package.conf.d/package.cache"],
+        action: Action::Remove,
+        why: "holds the packages as a disk lists them; `ghc-pkg recache` makes it again",
+    },
+    Rule {
         name: "octave-packages",
         paths: &["usr/share/octave/octave_packages"],
         action: Action::Remove,
