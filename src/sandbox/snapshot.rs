@@ -23,7 +23,7 @@ const DEPTH: usize = 128;
 /// The largest extended attribute that Linux allows, in bytes (xattr(7)).
 const XATTR_LIMIT: usize = 64 << 10;
 
-/// What lstat(2) says about one path, with its extended attributes.
+/// What lstat(2) says about one path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Known {
     inode: u64,
@@ -36,6 +36,7 @@ struct Known {
     mtime: (i64, u64),
     ctime: (i64, u64),
     device: u64,
+    /// Of directories alone.
     xattrs: BTreeMap<String, String>,
 }
 
@@ -201,10 +202,11 @@ fn walk(tree: &Tree, directory: &OwnedFd, path: &str, depth: usize) -> Result<Ve
     Ok(found)
 }
 
-/// The extended attributes of the kinds that may carry some that layers keep.
+/// The extended attributes of a directory. A file's are read when it turns out to have changed: setting one changes
+/// when its inode was changed, which directories are not asked for.
 fn kept_xattrs(tree: &Tree, path: &str, known: &Stat) -> Result<BTreeMap<String, String>> {
     match FileType::from_raw_mode(known.st_mode) {
-        FileType::RegularFile | FileType::Directory => xattrs(tree, path),
+        FileType::Directory => xattrs(tree, path),
         _ => Ok(BTreeMap::new()),
     }
 }
@@ -272,7 +274,10 @@ fn entry(tree: &Tree, path: &str, known: &Known, first_names: &BTreeMap<u64, &st
         uid: known.uid,
         gid: known.gid,
         mtime: u64::try_from(known.mtime.0).unwrap_or(0),
-        xattrs: known.xattrs.clone(),
+        xattrs: match known.file_type() {
+            FileType::RegularFile => xattrs(tree, path)?,
+            _ => known.xattrs.clone(),
+        },
     })
 }
 
