@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::bins::Bin;
 use super::graph::{Graph, Ready};
 use super::stages::{self, StageResult};
-use super::{Baked, Observed, Progress};
+use super::{Baked, Observed};
 use crate::ecosystem::debian::dpkg::{Files, Member};
 use crate::ecosystem::debian::package;
 use crate::error::{Error, Result};
@@ -246,14 +246,7 @@ fn lock_layer(graph: &Graph<'_>, lock: &PlatformLock, folders: &Folders) -> Resu
 
 /// The image of the layers.
 fn finish(graph: &Graph<'_>, planned: &[Planned], epoch: u64) -> Result<(Image, Vec<LayerOutput>)> {
-    let layers: Vec<Layer> = planned
-        .par_iter()
-        .map(|planned| {
-            let layer = assembled(graph, planned)?;
-            (graph.bakery.progress)(Progress::Layer { name: planned.name.clone() });
-            Ok(layer)
-        })
-        .collect::<Result<_>>()?;
+    let layers: Vec<Layer> = planned.par_iter().map(|planned| assembled(graph, planned)).collect::<Result<_>>()?;
     let infos = planned.iter().map(|planned| LayerInfo {
         created_by: format!("kiln: {}: {}", planned.name, planned.note),
         annotations: if planned.name == "lock" {

@@ -80,7 +80,9 @@ impl<'a> Graph<'a> {
         }
         self.require_reachable(&downloads)?;
         let progress = |event| (self.bakery.progress)(Progress::Download(event));
-        self.bakery.client.download_all(store, &downloads, &progress, done)
+        self.bakery.client.download_all(store, &downloads, &progress, done)?;
+        (self.bakery.progress)(Progress::Fetched);
+        Ok(())
     }
 
     /// Offline, what the store lacks and no file of this machine has cannot be had.

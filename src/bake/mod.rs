@@ -67,14 +67,14 @@ pub enum Progress {
     Fetching { count: usize, bytes: u64 },
     /// An event of a download.
     Download(Event),
+    /// All artifacts are there.
+    Fetched,
     /// A package has become a part; how many there are in all.
     Part { name: String, total: usize },
     /// A stage's scripts begin to run.
     Configuring { stage: &'static str, packages: usize },
     /// A stage's scripts have run; for how long.
     Configured { stage: &'static str, scripts: Duration },
-    /// A layer is complete.
-    Layer { name: String },
 }
 
 /// A baked image.

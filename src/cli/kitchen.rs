@@ -102,8 +102,8 @@ fn show(context: &Context, name: &str, progress: Progress) {
                 bars.advance_first(&format!("{name}: fetching"), bytes);
             }
         }
+        Progress::Fetched => bars.end_first(&format!("{name}: fetching")),
         Progress::Part { name: package, total } => {
-            bars.end_first(&format!("{name}: fetching"));
             bars.start_once(&format!("{name}: unpacking"), total as u64);
             bars.advance(&format!("{name}: unpacking"), 1, &package);
         }
@@ -118,6 +118,5 @@ fn show(context: &Context, name: &str, progress: Progress) {
             bars.end(&format!("{name}: configuring {stage}"));
             bars.spent(&format!("Scripts of the {stage} of {name} ran"), scripts);
         }
-        Progress::Layer { .. } => {}
     }
 }
