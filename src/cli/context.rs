@@ -9,7 +9,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::arguments::{Format, Global};
 use super::progress::Progress;
-use crate::ecosystem::debian::sources::{Configured, Sources};
+use crate::ecosystem::debian::sources::Sources;
+use crate::ecosystem::origin::Configured;
 use crate::error::{Context as _, Error, Result};
 use crate::net::{self, Client};
 use crate::sandbox::{Executor, Options};

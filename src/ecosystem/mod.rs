@@ -2,3 +2,6 @@
 //! artifact to a part. Nothing outside an ecosystem's folder knows how it works, and none knows another.
 
 pub mod debian;
+pub mod npm;
+pub mod origin;
+pub mod pypi;

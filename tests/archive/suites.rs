@@ -4,7 +4,8 @@ use std::time::Duration;
 use kiln::ecosystem::debian::archive::{
     Access, Exceptions, Keys, Suite, SuiteRequest, artifact_candidates, artifact_places, fetch_suite, fetch_suites,
 };
-use kiln::ecosystem::debian::sources::{Configured, Sources};
+use kiln::ecosystem::debian::sources::Sources;
+use kiln::ecosystem::origin::Configured;
 use kiln::error::Kind;
 use kiln::net::{Client, Settings};
 use kiln::store::Store;

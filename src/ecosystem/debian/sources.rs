@@ -9,6 +9,7 @@ use std::path::Path;
 
 use super::apt::Apt;
 use super::date;
+use crate::ecosystem::origin::Configured;
 use crate::error::{Context, Error, Kind, Result};
 use crate::net::{Address, Client, Credentials, Request};
 
@@ -16,14 +17,6 @@ use crate::net::{Address, Client, Credentials, Request};
 pub const SNAPSHOT: &str = "https://snapshot.debian.org";
 /// The snapshot archive blocks those who ask it for much at once.
 const SNAPSHOT_CONNECTIONS: usize = 2;
-
-/// Addresses that kiln was told for an origin.
-#[derive(Clone, Debug, Default)]
-pub struct Configured {
-    pub addresses: Vec<String>,
-    /// The file or variable that says so.
-    pub learnt: String,
-}
 
 /// What an address rests on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

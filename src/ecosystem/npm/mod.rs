@@ -1,0 +1,1 @@
+//! npm packages: packuments, the tree that npm would place, and tarballs as parts.
