@@ -76,6 +76,7 @@ fn image(store: &Store, platform: &str) -> (Platform, Image) {
             working_dir: Some("/app".into()),
             labels: [("k".to_owned(), "v\"\u{e9}".to_owned())].into(),
             stop_signal: Some("SIGTERM".into()),
+            healthcheck: None,
         },
         layers: layers(store).into_iter().zip([info("the package"), info("the rest")]).collect(),
         annotations: [("org.example.lock".to_owned(), "1".to_owned())].into(),

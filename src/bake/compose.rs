@@ -4,64 +4,71 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rayon::prelude::*;
 
+use super::above::{self, Stack};
 use super::bins::Bin;
 use super::graph::{Graph, Ready};
+use super::plan::{self, Folders, Planned};
 use super::stages::{self, StageResult};
 use super::{Baked, Observed};
+use crate::digest::Digest;
 use crate::ecosystem::debian::dpkg::{Files, Member};
 use crate::ecosystem::debian::package;
 use crate::error::{Error, Result};
 use crate::image::{self, ContainerConfig, Image, ImageSpec, LayerInfo, write_image};
-use crate::layer::{Entry, Layer, Part, assemble};
+use crate::layer::{Layer, Part};
 use crate::lock::{LayerOutput, PlatformLock};
 use crate::sandbox::Extraction;
-use crate::workspace::{Base, ImageSettings, Platform};
+use crate::workspace::{Base, Healthcheck, ImageSettings, Platform};
+
+/// What the history says of a configured layer.
+const SCRIPTS: &str = "what the packages' scripts changed";
 
 /// Where an image carries the lock that it was made from.
 pub const LOCK_PATH: &str = "usr/share/kiln/lock.json";
 /// The annotation of the descriptor of the layer with that file alone.
 pub const LOCK_ANNOTATION: &str = "dev.kiln.layer.lock";
 
-/// The effective metadata of every folder, as layers are stacked.
-#[derive(Clone, Debug, Default)]
-struct Folders(BTreeMap<String, Entry>);
-
-impl Folders {
-    /// The first package to ship a folder decides its mode and owner.
-    fn add(&mut self, directories: &[Entry]) {
-        for directory in directories {
-            self.0.entry(directory.path.clone()).or_insert_with(|| directory.clone());
-        }
-    }
-
-    /// Scripts have made them what they are now.
-    fn replace(&mut self, directories: &[Entry]) {
-        for directory in directories {
-            self.0.insert(directory.path.clone(), directory.clone());
-        }
-    }
-
-    fn of(&self, parts: &[Part]) -> Vec<Entry> {
-        let paths: BTreeSet<&str> =
-            parts.iter().flat_map(|part| part.directories.iter().map(|entry| entry.path.as_str())).collect();
-        paths.into_iter().filter_map(|path| self.0.get(path).cloned()).collect()
-    }
-}
-
 /// By package, the paths that it does not contribute.
 type LeaveOut = BTreeMap<String, BTreeSet<String>>;
 
-/// A layer to be put together: its name, what its history says, its folders and its parts.
-struct Planned {
-    name: String,
-    note: String,
-    directories: Vec<Entry>,
-    parts: Vec<Part>,
+/// Everything that an image is put together of.
+struct Composition<'a> {
+    ready: Vec<Ready<'a>>,
+    /// The stages of packages and the scripts of steps, in order.
+    stages: Vec<StageResult>,
+    layers: Vec<Planned>,
+    /// The lock that the image carries.
+    lock: PlatformLock,
+    epoch: u64,
 }
 
 /// Bakes the image.
 pub fn image(graph: &Graph<'_>) -> Result<Baked> {
-    let (ready, base) = graph.prepare(|packages| stages::base(graph, packages), |ready| early_layers(graph, ready))?;
+    let composition = composition(graph, true)?;
+    let (image, layers) = finish(graph, &composition.layers, composition.epoch)?;
+    let observed = observed(graph, &composition.ready, &composition.stages)?;
+    let lock = composition.lock;
+    Ok(Baked { image, layers, lock: lock.digest()?, accounts: lock.accounts, observed })
+}
+
+/// The stages of the image, and what the scripts of its steps have changed, in order.
+pub fn stages(graph: &Graph<'_>) -> Result<Vec<StageResult>> {
+    Ok(composition(graph, false)?.stages)
+}
+
+/// What the image's tree is made of, in order.
+pub fn tree(graph: &Graph<'_>) -> Result<Vec<Extraction>> {
+    Ok(plan::extractions(&composition(graph, false)?.layers))
+}
+
+/// Makes everything that the image is put together of; with `layers`, they are put together while scripts run.
+fn composition<'a>(graph: &Graph<'a>, layers: bool) -> Result<Composition<'a>> {
+    let meanwhile = |ready: &[Ready<'a>]| {
+        if layers {
+            early_layers(graph, ready);
+        }
+    };
+    let (ready, base) = graph.prepare(|packages| stages::base(graph, packages), meanwhile)?;
     let (base_ready, rest_ready): (Vec<Ready<'_>>, Vec<Ready<'_>>) =
         ready.iter().cloned().partition(|ready| ready.package.base);
     let mut folders = Folders::default();
@@ -70,9 +77,17 @@ pub fn image(graph: &Graph<'_>) -> Result<Baked> {
     if let Some(stage) = &base {
         planned.extend(bins(graph, &base_ready, &stage.leave_out, &mut folders)?);
         folders.replace(&stage.part.directories);
-        planned.push(configured("base-configured", stage));
+        planned.push(Planned::changed("base-configured", SCRIPTS, stage));
     }
-    let last = last_stage(graph, &ready, base.as_ref(), |run| beside_layers(graph, &planned, run))?;
+    let last =
+        last_stage(
+            graph,
+            &ready,
+            base.as_ref(),
+            |run| {
+                if layers { beside_layers(graph, &planned, run) } else { run() }
+            },
+        )?;
     if let Some(stage) = &last {
         let packages = if base.is_none() { &ready } else { &rest_ready };
         planned.extend(bins(graph, packages, &stage.leave_out, &mut folders)?);
@@ -82,42 +97,17 @@ pub fn image(graph: &Graph<'_>) -> Result<Baked> {
             None => folders.add(&stage.part.directories),
             Some(_) => folders.replace(&stage.part.directories),
         }
-        planned.push(configured(name, stage));
+        planned.push(Planned::changed(name, SCRIPTS, stage));
     }
     let lock = settled_lock(graph, last.as_ref());
-    planned.push(lock_layer(graph, &lock, &folders)?);
-
-    let epoch = last.as_ref().or(base.as_ref()).map_or(0, |stage| stage.epoch);
-    let (image, layers) = finish(graph, &planned, epoch)?;
-    let stages: Vec<&StageResult> = base.iter().chain(&last).collect();
-    let observed = observed(graph, &ready, &stages)?;
-    Ok(Baked { image, layers, lock: lock.digest()?, accounts: lock.accounts, observed })
-}
-
-/// The stages of the image, in order.
-pub fn stages(graph: &Graph<'_>) -> Result<Vec<StageResult>> {
-    let (ready, base) = graph.prepare(|packages| stages::base(graph, packages), |_| {})?;
-    let last = last_stage(graph, &ready, base.as_ref(), |run| run())?;
-    Ok(base.into_iter().chain(last).collect())
-}
-
-/// What the image's tree is made of, in order.
-pub fn tree(graph: &Graph<'_>) -> Result<Vec<Extraction>> {
-    let (ready, base) = graph.prepare(|packages| stages::base(graph, packages), |_| {})?;
-    let last = last_stage(graph, &ready, base.as_ref(), |run| run())?;
-    let (below, rest): (Vec<Ready<'_>>, Vec<Ready<'_>>) =
-        ready.into_iter().partition(|ready| base.is_some() && ready.package.base);
-    let settled = settled_lock(graph, last.as_ref());
-    let mut all = Vec::new();
-    for (packages, stage) in [(below, base), (rest, last)] {
-        if let Some(stage) = stage {
-            let parts = packages.iter().map(|ready| (ready.package.name.as_str(), &ready.deb.part));
-            let placed = stages::extractions(&all, parts, &stage);
-            all.extend(placed);
-        }
-    }
-    all.push(lock_extraction(graph, &settled, &all)?);
-    Ok(all)
+    let top = last.as_ref().or(base.as_ref());
+    let key = top.map_or_else(|| Digest::of(b""), |stage| stage.key);
+    let epoch = top.map_or(0, |stage| stage.epoch);
+    let mut stack = Stack { layers: planned, folders, key, epoch, scripts: Vec::new() };
+    above::steps(graph, &mut stack)?;
+    stack.layers.push(lock_layer(graph, &lock, &stack.folders)?);
+    let stages = base.into_iter().chain(last).chain(stack.scripts).collect();
+    Ok(Composition { ready, stages, layers: stack.layers, lock, epoch: stack.epoch })
 }
 
 /// The lock with the ids that the last stage has given. It is what the image carries: whoever bakes from it, and
@@ -142,7 +132,7 @@ fn early_layers(graph: &Graph<'_>, ready: &[Ready<'_>]) {
         // What fails here fails again where it is needed, and is told there.
         if let Ok(planned) = bins(graph, &packages, &LeaveOut::new(), &mut folders) {
             planned.par_iter().for_each(|planned| {
-                let _ = assembled(graph, planned);
+                let _ = planned.assembled(graph);
             });
         }
     }
@@ -169,16 +159,11 @@ fn beside_layers(graph: &Graph<'_>, planned: &[Planned], run: &dyn Fn() -> Resul
         threads.spawn(|| {
             // What fails here fails again where it is needed, and is told there.
             planned.par_iter().for_each(|planned| {
-                let _ = assembled(graph, planned);
+                let _ = planned.assembled(graph);
             });
         });
         run()
     })
-}
-
-fn assembled(graph: &Graph<'_>, planned: &Planned) -> Result<Layer> {
-    let parts: Vec<&Part> = planned.parts.iter().collect();
-    assemble(graph.bakery.store, &planned.directories, &parts)
 }
 
 /// The layers of packages: each bin's parts, in the order of the packages.
@@ -203,17 +188,9 @@ fn bins(
             note: names.join(", "),
             directories: folders.of(&parts),
             parts,
+            disjoint: true,
         })
         .collect())
-}
-
-fn configured(name: &str, stage: &StageResult) -> Planned {
-    Planned {
-        name: name.to_owned(),
-        note: "what the packages' scripts changed".to_owned(),
-        directories: stage.part.directories.clone(),
-        parts: vec![stage.part.clone()],
-    }
 }
 
 /// The file that carries the platform lock.
@@ -222,31 +199,22 @@ fn lock_part(graph: &Graph<'_>, lock: &PlatformLock) -> Result<Part> {
     stages::part_of_files(graph, &Files::from([(LOCK_PATH.to_owned(), member)]))
 }
 
-/// What the last layer adds to a tree made of `below`.
-fn lock_extraction(graph: &Graph<'_>, lock: &PlatformLock, below: &[Extraction]) -> Result<Extraction> {
-    let part = lock_part(graph, lock)?;
-    let known: BTreeSet<&str> =
-        below.iter().flat_map(|extraction| &extraction.directories).map(|entry| entry.path.as_str()).collect();
-    let directories = part.directories.iter().filter(|entry| !known.contains(entry.path.as_str())).cloned().collect();
-    Ok(Extraction { directories, parts: vec![part], ..Extraction::default() })
-}
-
 /// The platform lock, the only file of the last layer.
 fn lock_layer(graph: &Graph<'_>, lock: &PlatformLock, folders: &Folders) -> Result<Planned> {
     let part = lock_part(graph, lock)?;
-    let directories =
-        part.directories.iter().map(|entry| folders.0.get(&entry.path).unwrap_or(entry).clone()).collect();
+    let directories = part.directories.iter().map(|entry| folders.get(&entry.path).unwrap_or(entry).clone()).collect();
     Ok(Planned {
         name: "lock".to_owned(),
         note: "the lock that this image was made from".to_owned(),
         directories,
         parts: vec![part],
+        disjoint: false,
     })
 }
 
 /// The image of the layers.
 fn finish(graph: &Graph<'_>, planned: &[Planned], epoch: u64) -> Result<(Image, Vec<LayerOutput>)> {
-    let layers: Vec<Layer> = planned.par_iter().map(|planned| assembled(graph, planned)).collect::<Result<_>>()?;
+    let layers: Vec<Layer> = planned.par_iter().map(|planned| planned.assembled(graph)).collect::<Result<_>>()?;
     let infos = planned.iter().map(|planned| LayerInfo {
         created_by: format!("kiln: {}: {}", planned.name, planned.note),
         annotations: if planned.name == "lock" {
@@ -277,12 +245,15 @@ fn finish(graph: &Graph<'_>, planned: &[Planned], epoch: u64) -> Result<(Image, 
 }
 
 /// What was seen of each package, in the order of the platform lock.
-fn observed(graph: &Graph<'_>, ready: &[Ready<'_>], stages: &[&StageResult]) -> Result<Vec<Observed>> {
+fn observed(graph: &Graph<'_>, ready: &[Ready<'_>], stages: &[StageResult]) -> Result<Vec<Observed>> {
     graph
         .lock
         .packages
         .iter()
         .map(|package| {
+            if package.ecosystem != "debian" {
+                return Ok(Observed::default());
+            }
             let ready = ready
                 .iter()
                 .find(|ready| ready.package.sha256 == package.sha256)
@@ -315,6 +286,13 @@ fn container_config(image: &ImageSettings) -> ContainerConfig {
         exposed_ports: image.ports.iter().cloned().collect(),
         volumes: image.volumes.iter().cloned().collect(),
         stop_signal: image.stop_signal.clone(),
+        healthcheck: image.healthcheck.as_ref().map(|check| image::Healthcheck {
+            test: std::iter::once("CMD".to_owned()).chain(check.command.iter().cloned()).collect(),
+            interval: check.interval.as_deref().and_then(Healthcheck::nanoseconds),
+            timeout: check.timeout.as_deref().and_then(Healthcheck::nanoseconds),
+            start_period: check.start_period.as_deref().and_then(Healthcheck::nanoseconds),
+            retries: check.retries,
+        }),
         labels: image.labels.clone(),
     }
 }

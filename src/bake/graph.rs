@@ -25,8 +25,10 @@ pub struct Graph<'a> {
     pub lockfile: &'a Lockfile,
     pub lock: &'a PlatformLock,
     pub exclusions: Exclusions,
-    /// The packages in the order in which they are unpacked: the base first.
+    /// Debian's packages in the order in which they are unpacked: the base first.
     pub order: Vec<&'a PlatformPackage>,
+    /// The other ecosystems' packages.
+    others: Vec<&'a PlatformPackage>,
     /// Sandboxes that are being cleared away while other work goes on.
     ending: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -42,13 +44,15 @@ pub struct Ready<'a> {
 impl<'a> Graph<'a> {
     pub fn new(bakery: &'a Bakery<'a>, lockfile: &'a Lockfile, lock: &'a PlatformLock) -> Result<Self> {
         let exclusions = Exclusions::new(&lock.environment.debian.exclude)?;
-        let mut order: Vec<&PlatformPackage> = lock.packages.iter().collect();
+        let mut order: Vec<&PlatformPackage> =
+            lock.packages.iter().filter(|package| package.ecosystem == "debian").collect();
         // base-files brings the folders and links that everything else stands in.
         order.sort_by_key(|package| (!package.base, package.name != "base-files", package.name.as_str()));
-        Ok(Self { bakery, lockfile, lock, exclusions, order, ending: Mutex::default() })
+        let others = lock.packages.iter().filter(|package| package.ecosystem != "debian").collect();
+        Ok(Self { bakery, lockfile, lock, exclusions, order, others, ending: Mutex::default() })
     }
 
-    /// Fetches what the store lacks. `done` is told each package's index as it is there.
+    /// Fetches what the store lacks. `done` is told the index of each of Debian's packages as it is there.
     pub fn fetch(&self, done: &(dyn Fn(usize) + Sync)) -> Result<()> {
         let store = self.bakery.store;
         let mut origins = BTreeMap::new();
@@ -58,7 +62,7 @@ impl<'a> Graph<'a> {
             }
         }
         let mut downloads = Vec::new();
-        for package in &self.order {
+        for package in self.order.iter().chain(&self.others) {
             let (origin, path) = origins[&package.sha256];
             let candidates = if store.contains(&package.sha256) {
                 Vec::new()
@@ -73,14 +77,19 @@ impl<'a> Graph<'a> {
             });
         }
         let missing: Vec<&PlatformPackage> =
-            self.order.iter().copied().filter(|package| !store.contains(&package.sha256)).collect();
+            self.order.iter().chain(&self.others).copied().filter(|package| !store.contains(&package.sha256)).collect();
         if !missing.is_empty() {
             let bytes = missing.iter().map(|package| package.size).sum();
             (self.bakery.progress)(Progress::Fetching { count: missing.len(), bytes });
         }
         self.require_reachable(&downloads)?;
         let progress = |event| (self.bakery.progress)(Progress::Download(event));
-        self.bakery.client.download_all(store, &downloads, &progress, done)?;
+        let done = |index: usize| {
+            if index < self.order.len() {
+                done(index);
+            }
+        };
+        self.bakery.client.download_all(store, &downloads, &progress, &done)?;
         (self.bakery.progress)(Progress::Fetched);
         Ok(())
     }

@@ -4,11 +4,13 @@
 //! they arrive; the base's scripts run while the others are still being unpacked and compressed; layers
 //! are put together while the last stage runs.
 
+mod above;
 mod accounts;
 mod bins;
 mod compare;
 mod compose;
 mod graph;
+mod plan;
 mod stages;
 
 use std::collections::BTreeSet;
@@ -22,9 +24,10 @@ use graph::Graph;
 
 use crate::digest::Digest;
 use crate::ecosystem::debian::accounts::Ids;
+use crate::ecosystem::local::Listing;
 use crate::error::Result;
 use crate::image::Image;
-use crate::lock::{LayerOutput, Lockfile, PlatformLock};
+use crate::lock::{LayerOutput, Lockfile, PlatformLock, PlatformStep};
 use crate::net::{Client, Event, Request};
 use crate::sandbox::{Executor, Extraction};
 use crate::store::Store;
@@ -73,6 +76,10 @@ pub enum Progress {
     Part { name: String, total: usize },
     /// A stage's scripts begin to run.
     Configuring { stage: &'static str, packages: usize },
+    /// A step's script begins to run.
+    Running { step: String },
+    /// A step's script has run; for how long.
+    Ran { step: String, took: Duration },
     /// A stage's scripts have run; for how long.
     Configured { stage: &'static str, scripts: Duration },
 }
@@ -140,6 +147,17 @@ pub fn fetch(bakery: &Bakery<'_>, lockfile: &Lockfile, lock: &PlatformLock) -> R
     let missing = lock.packages.iter().filter(|package| !bakery.store.contains(&package.sha256)).count();
     Graph::new(bakery, lockfile, lock)?.fetch(&|_| {})?;
     Ok(missing)
+}
+
+/// Everything that baking reads from the store: artifacts, and the workspace's own files.
+pub fn inputs(store: &Store, lock: &PlatformLock) -> Result<BTreeSet<Digest>> {
+    let mut inputs: BTreeSet<Digest> = lock.packages.iter().map(|package| package.sha256).collect();
+    for step in &lock.steps {
+        let PlatformStep::Copy { sha256, .. } = step else { continue };
+        inputs.insert(*sha256);
+        inputs.extend(Listing::read(store, sha256)?.files());
+    }
+    Ok(inputs)
 }
 
 /// The stages of an image, in order; run if the store does not have them.

@@ -207,7 +207,7 @@ fn configure(graph: &Graph<'_>, inputs: &Inputs<'_>, epoch: u64) -> Result<Confi
 
 /// Whether the tree fits into memory, with plenty left for everything else. Making and removing thousands of files
 /// takes longer on a disk than some packages' scripts run.
-fn in_memory(limit: u64, below: &[Extraction], packages: &[StagePackage]) -> bool {
+pub fn in_memory(limit: u64, below: &[Extraction], packages: &[StagePackage]) -> bool {
     let below = below.iter().flat_map(|extraction| &extraction.parts);
     let size: u64 = below.chain(packages.iter().map(|package| &package.part)).map(|part| part.tar_size).sum();
     // As many bakes as there are threads may ask this at once.

@@ -10,8 +10,8 @@ use serde::Serialize;
 use super::arguments::{Build, Format};
 use super::context::Context;
 use super::export::Target;
-use super::kitchen::Kitchen;
-use super::lock::write_lockfile;
+use super::kitchen::{Kitchen, fitting_lockfile};
+use super::lock::{stale_error, write_lockfile};
 use super::output::{bytes, count};
 use crate::bake::{self, Baked, Observed};
 use crate::digest::Digest;
@@ -66,7 +66,10 @@ pub fn build(context: &Context, workspace: &Workspace, names: &[String], argumen
     let kitchen = Kitchen::new(context, workspace)?;
     let mut jobs = Vec::new();
     for name in names {
-        let lockfile = kitchen.lockfile(name)?;
+        let (lockfile, changed) = fitting_lockfile(workspace, name, &kitchen.store)?;
+        if arguments.locked && !changed.is_empty() {
+            return Err(stale_error(&[(name, &changed)]));
+        }
         let platforms = platforms(context, name, &lockfile, &asked)?;
         let locks = platforms.iter().map(|platform| PlatformLock::of(name, &lockfile, *platform)).collect();
         jobs.push(Job { name, lockfile, locks });

@@ -96,10 +96,10 @@ fn outcome(bakery: &Bakery<'_>, lockfile: &Lockfile, lock: &PlatformLock) -> Res
 fn again(kitchen: &Kitchen<'_>, lockfile: &Lockfile, lock: &PlatformLock, executor: Executor) -> Result<Outcome> {
     let scratch = kitchen.store.scratch()?;
     let store = Store::open(&scratch.path().join("another/place"))?;
-    for package in &lock.packages {
-        let target = store.blob_path(&package.sha256);
+    for digest in bake::inputs(&kitchen.store, lock)? {
+        let target = store.blob_path(&digest);
         fs::create_dir_all(target.parent().unwrap_or(Path::new("/")))?;
-        let source = kitchen.store.blob_path(&package.sha256);
+        let source = kitchen.store.blob_path(&digest);
         // File systems without hard links, and files of another user, are copied.
         fs::hard_link(&source, &target)
             .or_else(|_| fs::copy(&source, &target).map(drop))

@@ -3,12 +3,12 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::context::{Context, program};
-use super::lock::{compare, stale_error};
+use super::lock::{Comparison, compare, stale_error};
 use super::output::count;
 use crate::bake::{Bakery, Progress};
 use crate::ecosystem::debian::sources::Sources;
 use crate::error::Result;
-use crate::lock::Lockfile;
+use crate::lock::{Lockfile, Reason};
 use crate::net::{Client, Event};
 use crate::resolve::Locator;
 use crate::sandbox::Executor;
@@ -44,7 +44,7 @@ impl<'a> Kitchen<'a> {
 
     /// The lockfile of an environment; an error that says why if it is missing or stale.
     pub fn lockfile(&self, name: &str) -> Result<Lockfile> {
-        fitting_lockfile(self.workspace, name)
+        fitting_lockfile(self.workspace, name, &self.store).map(|(lockfile, _)| lockfile)
     }
 
     /// The executor that was asked for, or the first that works here; found out once.
@@ -81,11 +81,21 @@ impl<'a> Kitchen<'a> {
     }
 }
 
-/// The lockfile of an environment; an error that says why if it is missing or stale.
-pub fn fitting_lockfile(workspace: &Workspace, name: &str) -> Result<Lockfile> {
-    let (_, lockfile, reasons) = compare(workspace, name)?;
+/// The lockfile of an environment, with its local files as they are now and in the store; an error that says why if
+/// it is missing or stale. Changed local files are no staleness, and are named.
+pub fn fitting_lockfile(workspace: &Workspace, name: &str, store: &Store) -> Result<(Lockfile, Vec<Reason>)> {
+    let Comparison { lockfile, mut reasons, local, .. } = compare(workspace, name, Some(store))?;
+    let changed = |reason: &mut Reason| matches!(reason, Reason::CopyChanged { .. });
+    let changed: Vec<Reason> = reasons.extract_if(.., changed).collect();
     match lockfile {
-        Some(lockfile) if reasons.is_empty() => Ok(lockfile),
+        Some(mut lockfile) if reasons.is_empty() => {
+            if !changed.is_empty() {
+                lockfile.local = local;
+                lockfile.normalize();
+                lockfile.drop_void_outputs(name);
+            }
+            Ok((lockfile, changed))
+        }
         _ => Err(stale_error(&[(name, &reasons)])),
     }
 }
@@ -113,6 +123,11 @@ fn show(context: &Context, name: &str, progress: Progress) {
             }
             bars.start(&format!("{name}: configuring {stage}"), None, false);
             bars.advance(&format!("{name}: configuring {stage}"), 0, &count(packages, "package"));
+        }
+        Progress::Running { step } => bars.start(&format!("{name}: running {step}"), None, false),
+        Progress::Ran { step, took } => {
+            bars.end(&format!("{name}: running {step}"));
+            bars.spent(&format!("The script of {step} of {name} ran"), took);
         }
         Progress::Configured { stage, scripts } => {
             bars.end(&format!("{name}: configuring {stage}"));

@@ -10,8 +10,9 @@ use super::arguments::Lock;
 use super::context::Context;
 use super::output::count;
 use crate::error::{Context as _, Error, Kind, Result};
-use crate::lock::{Change, Lockfile, Reason, changes, reasons};
-use crate::resolve::{Moving, Resolver, changed_local_packages};
+use crate::lock::{Change, Local, Lockfile, Reason, changes, reasons};
+use crate::resolve::{Moving, Resolver, changed_local_packages, copies};
+use crate::store::Store;
 use crate::workspace::{self, Settings, Workspace};
 
 /// What happened to one lockfile.
@@ -46,7 +47,7 @@ pub fn relock(
     let mut outcomes = Vec::new();
     let mut resolver: Option<Resolver> = None;
     for name in names {
-        let (settings, old, reasons) = compare(workspace, name)?;
+        let Comparison { settings, lockfile: old, reasons, .. } = compare(workspace, name, None)?;
         let new = if *moving == Moving::Nothing && !reasons.iter().any(Reason::needs_resolution) {
             old.clone().map(|old| with_settings(name, old, &settings))
         } else {
@@ -59,8 +60,9 @@ pub fn relock(
                     Some(resolver) => resolver,
                     none => none.insert(new_resolver(context, workspace)?),
                 };
+                let anew = reasons.iter().any(Reason::concerns_everything);
                 context.progress.start(&format!("Resolving {name}"), None, false);
-                let resolved = resolver.lock(name, &settings, old.as_ref(), moving);
+                let resolved = resolver.lock(name, &settings, old.as_ref(), moving, anew);
                 context.progress.end(&format!("Resolving {name}"));
                 resolved?
             }
@@ -121,7 +123,7 @@ fn tell(context: &Context, name: &str, moved: &[Change], changed: bool, dry_run:
 fn check(context: &Context, workspace: &Workspace, names: &[String]) -> Result<u8> {
     let mut outcomes = Vec::new();
     for name in names {
-        let (_, old, reasons) = compare(workspace, name)?;
+        let Comparison { lockfile: old, reasons, .. } = compare(workspace, name, None)?;
         let packages = old.as_ref().map_or(0, |old| old.packages.len());
         outcomes.push(Outcome {
             environment: name.clone(),
@@ -167,18 +169,26 @@ pub fn stale_error(stale: &[(&str, &[Reason])]) -> Error {
 fn with_settings(name: &str, mut lockfile: Lockfile, settings: &Settings) -> Lockfile {
     lockfile.environment = settings.clone();
     lockfile.format = crate::FORMAT;
-    for package in &mut lockfile.packages {
-        package.artifacts.retain(|platform, _| settings.platforms.contains(platform));
-    }
-    lockfile.packages.retain(|package| !package.artifacts.is_empty());
-    lockfile.accounts.retain(|platform, _| settings.platforms.contains(platform));
+    lockfile.keep_platforms();
     lockfile.normalize();
     lockfile.drop_void_outputs(name);
     lockfile
 }
 
-/// The settings of an environment, its lock as far as there is one, and why the one does not fit the other.
-pub fn compare(workspace: &Workspace, name: &str) -> Result<(Settings, Option<Lockfile>, Vec<Reason>)> {
+/// An environment's definition beside its lock.
+pub struct Comparison {
+    pub settings: Settings,
+    /// The lock, as far as there is one.
+    pub lockfile: Option<Lockfile>,
+    /// Why the one does not fit the other.
+    pub reasons: Vec<Reason>,
+    /// The workspace's own files as they are now.
+    pub local: Vec<Local>,
+}
+
+/// Compares an environment's definition with its lock. With a store, local files that are to be copied are in it
+/// afterwards.
+pub fn compare(workspace: &Workspace, name: &str, store: Option<&Store>) -> Result<Comparison> {
     let settings = workspace::load(workspace, name)?;
     let path = workspace.lockfile_path(name);
     let conflicted = match fs::read_to_string(&path) {
@@ -186,15 +196,22 @@ pub fn compare(workspace: &Workspace, name: &str) -> Result<(Settings, Option<Lo
         Err(_) => None,
     };
     if conflicted.is_some() {
-        return Ok((settings, conflicted, vec![Reason::Conflicted]));
+        let reasons = vec![Reason::Conflicted];
+        return Ok(Comparison { settings, lockfile: conflicted, reasons, local: Vec::new() });
     }
     let lockfile = read_lockfile(workspace, name)?;
     let mut reasons = reasons(lockfile.as_ref(), &settings);
+    let mut local = Vec::new();
     if let Some(lockfile) = &lockfile {
         let changed = changed_local_packages(&workspace.root, lockfile);
         reasons.extend(changed.into_iter().map(|path| Reason::LocalChanged { path }));
+        if lockfile.environment.steps == settings.steps {
+            local = copies(&workspace.root, store, &settings)?;
+            let changed = local.iter().filter(|row| !lockfile.local.contains(row));
+            reasons.extend(changed.map(|row| Reason::CopyChanged { path: row.from.clone() }));
+        }
     }
-    Ok((settings, lockfile, reasons))
+    Ok(Comparison { settings, lockfile, reasons, local })
 }
 
 /// The lockfile of an environment, if there is one.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::arguments::Run;
 use super::context::Context;
-use super::kitchen::{Kitchen, fitting_lockfile};
+use super::kitchen::Kitchen;
 use crate::bake;
 use crate::error::{Context as _, Error, Result};
 use crate::lock::PlatformLock;
@@ -19,7 +19,8 @@ const SEARCHED: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 pub fn run(context: &Context, arguments: &Run) -> Result<u8> {
     let workspace = context.workspace()?;
     let name = &workspace.select(std::slice::from_ref(&arguments.environment))?[0];
-    let lockfile = fitting_lockfile(&workspace, name)?;
+    let kitchen = Kitchen::new(context, &workspace)?;
+    let lockfile = kitchen.lockfile(name)?;
     let platform = Platform::of_this_machine()
         .filter(|platform| lockfile.environment.platforms.contains(platform))
         .ok_or_else(|| {
@@ -33,7 +34,6 @@ pub fn run(context: &Context, arguments: &Run) -> Result<u8> {
         arguments.volumes.iter().map(|volume| Volume::parse(volume, &context.directory)).collect::<Result<Vec<_>>>()?;
     let mut environment = variables(image, &arguments.variables)?;
 
-    let kitchen = Kitchen::new(context, &workspace)?;
     let tree = kitchen.with_bakery(name, &lockfile, |bakery| bake::tree(bakery, &lockfile, &lock))?;
     let executor = context.executor(&kitchen.store)?;
     let scratch = kitchen.store.scratch()?;

@@ -59,6 +59,24 @@ pub struct ContainerConfig {
     pub labels: BTreeMap<String, String>,
     /// `SIGTERM`.
     pub stop_signal: Option<String>,
+    pub healthcheck: Option<Healthcheck>,
+}
+
+/// How an engine finds out whether the container is well (Docker image specification, `Healthcheck`). Times in
+/// nanoseconds; what is `None` is the engine's to decide.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Healthcheck {
+    /// `CMD` and a program with its arguments.
+    pub test: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_period: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retries: Option<u32>,
 }
 
 #[derive(Serialize)]
@@ -95,6 +113,8 @@ struct Config<'a> {
     labels: &'a BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stop_signal: &'a Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    healthcheck: &'a Option<Healthcheck>,
 }
 
 #[derive(Serialize)]
@@ -124,6 +144,7 @@ pub fn document(spec: &ImageSpec) -> Result<Vec<u8>> {
             working_dir: &spec.config.working_dir,
             labels: &spec.config.labels,
             stop_signal: &spec.config.stop_signal,
+            healthcheck: &spec.config.healthcheck,
         },
         rootfs: RootFs {
             r#type: "layers",

@@ -10,5 +10,5 @@ pub mod layout;
 pub mod manifest;
 mod output;
 
-pub use config::{ContainerConfig, Platform};
+pub use config::{ContainerConfig, Healthcheck, Platform};
 pub use manifest::{Image, ImageSpec, LayerInfo, Root, index_digest, write_image, write_index};

@@ -4,6 +4,7 @@
 //! know where they come from (packages, scripts, files) or what an image is.
 
 pub mod assemble;
+mod content;
 pub mod entry;
 pub mod flatten;
 pub mod gzip;
@@ -12,6 +13,7 @@ mod pipeline;
 pub mod tar;
 
 pub use assemble::{Layer, assemble, unpack_plain};
+pub use content::content_of;
 pub use entry::{Entry, Kind, Part};
 pub use flatten::{Flattened, flatten};
 pub use part::PartBuilder;

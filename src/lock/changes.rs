@@ -42,19 +42,11 @@ impl Change {
     }
 }
 
+/// What a lock pins of one package on one platform: npm has several versions of one side by side.
+type Pins = BTreeSet<(String, Digest)>;
+
 /// What moved, by name; platforms are told apart only where they differ.
 pub fn changes(old: Option<&Lockfile>, new: &Lockfile) -> Vec<Change> {
-    let pins = |lockfile: &Lockfile| {
-        let mut pins: BTreeMap<Platform, BTreeMap<String, (String, Digest)>> = BTreeMap::new();
-        for package in &lockfile.packages {
-            for (platform, artifact) in &package.artifacts {
-                pins.entry(*platform)
-                    .or_default()
-                    .insert(package.name.clone(), (package.version.clone(), artifact.sha256));
-            }
-        }
-        pins
-    };
     let (old, new) = (old.map(pins).unwrap_or_default(), pins(new));
     let platforms: BTreeSet<Platform> = old.keys().chain(new.keys()).copied().collect();
     let nothing = BTreeMap::new();
@@ -62,10 +54,8 @@ pub fn changes(old: Option<&Lockfile>, new: &Lockfile) -> Vec<Change> {
     for platform in &platforms {
         let (before, after) = (old.get(platform).unwrap_or(&nothing), new.get(platform).unwrap_or(&nothing));
         for name in before.keys().chain(after.keys()).collect::<BTreeSet<_>>() {
-            let (before, after) = (before.get(name), after.get(name));
-            if before != after {
-                let version = |pin: Option<&(String, Digest)>| pin.map(|(version, _)| version.clone());
-                found.entry((name.clone(), version(before), version(after))).or_default().push(*platform);
+            for (before, after) in moved(before.get(name), after.get(name)) {
+                found.entry((name.clone(), before, after)).or_default().push(*platform);
             }
         }
     }
@@ -78,4 +68,41 @@ pub fn changes(old: Option<&Lockfile>, new: &Lockfile) -> Vec<Change> {
             platforms: if on.len() == platforms.len() { Vec::new() } else { on },
         })
         .collect()
+}
+
+/// By platform, what each name stands for. Names of other ecosystems than Debian's have it before them.
+fn pins(lockfile: &Lockfile) -> BTreeMap<Platform, BTreeMap<String, Pins>> {
+    let mut pins: BTreeMap<Platform, BTreeMap<String, Pins>> = BTreeMap::new();
+    for package in &lockfile.packages {
+        let name = match package.ecosystem.as_str() {
+            "debian" => package.name.clone(),
+            ecosystem => format!("{ecosystem}:{}", package.name),
+        };
+        for (platform, artifact) in &package.artifacts {
+            let known = pins.entry(*platform).or_default().entry(name.clone()).or_default();
+            known.insert((package.version.clone(), artifact.sha256));
+        }
+    }
+    for local in &lockfile.local {
+        for platform in &lockfile.environment.platforms {
+            let known = pins.entry(*platform).or_default().entry(format!("copy:{}", local.from)).or_default();
+            known.insert((local.sha256.to_string()[..12].to_owned(), local.sha256));
+        }
+    }
+    pins
+}
+
+/// The versions that came and went, in pairs as far as there are.
+fn moved(before: Option<&Pins>, after: Option<&Pins>) -> Vec<(Option<String>, Option<String>)> {
+    let nothing = Pins::new();
+    let (before, after) = (before.unwrap_or(&nothing), after.unwrap_or(&nothing));
+    let mut gone = before.difference(after).map(|(version, _)| version.clone());
+    let mut come = after.difference(before).map(|(version, _)| version.clone());
+    let mut pairs = Vec::new();
+    loop {
+        match (gone.next(), come.next()) {
+            (None, None) => return pairs,
+            pair => pairs.push(pair),
+        }
+    }
 }

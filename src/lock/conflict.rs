@@ -32,6 +32,10 @@ impl Lockfile {
             self.packages.iter().map(|package| (package.ecosystem.clone(), package.name.clone())).collect();
         let more = other.packages.into_iter();
         self.packages.extend(more.filter(|more| !known.contains(&(more.ecosystem.clone(), more.name.clone()))));
+        let known: BTreeSet<(String, Vec<String>)> =
+            self.local.iter().map(|local| (local.from.clone(), local.ignore.clone())).collect();
+        let more = other.local.into_iter();
+        self.local.extend(more.filter(|more| !known.contains(&(more.from.clone(), more.ignore.clone()))));
         for (platform, ids) in other.accounts {
             let ours = self.accounts.entry(platform).or_default();
             add_free(&mut ours.users, ids.users);

@@ -13,8 +13,8 @@ mod stale;
 mod write;
 
 pub use changes::{Change, changes};
-pub use model::{Artifact, Evidence, LayerOutput, Lockfile, Output, Package, Scripts};
-pub use platform_lock::{PlatformLock, PlatformPackage};
+pub use model::{Artifact, Evidence, LayerOutput, Local, Lockfile, Output, Package, Scripts};
+pub use platform_lock::{PlatformLock, PlatformPackage, PlatformStep};
 pub use stale::{Reason, reasons};
 
 /// The version of the lockfile's format that this kiln reads and writes.

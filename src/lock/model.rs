@@ -8,7 +8,7 @@ use super::{VERSION, conflict};
 use crate::digest::Digest;
 use crate::ecosystem::debian::accounts::Ids;
 use crate::error::{Error, Kind, Result};
-use crate::workspace::{Platform, Settings};
+use crate::workspace::{Copy, Fetch, Platform, Settings, Step};
 
 /// A lockfile. Lists are sorted, as [`Lockfile::normalize`] leaves them.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -25,6 +25,9 @@ pub struct Lockfile {
     pub origins: Vec<Evidence>,
     #[serde(default, rename = "package")]
     pub packages: Vec<Package>,
+    /// The workspace's own files that the image holds.
+    #[serde(default)]
+    pub local: Vec<Local>,
     /// The ids of the users and groups that scripts have made, by platform: seen at the first build, kept from then on.
     #[serde(default)]
     pub accounts: BTreeMap<Platform, Ids>,
@@ -86,6 +89,9 @@ pub struct Artifact {
     pub size: u64,
     /// The architecture it is for: the platform's, or `all`.
     pub architecture: String,
+    /// Where npm packages are placed, below the prefix: `node_modules/a/node_modules/b`. Sorted.
+    #[serde(default)]
+    pub places: Vec<String>,
     /// Whether its scripts run, seen when it was first fetched.
     #[serde(default)]
     pub scripts: Option<Scripts>,
@@ -98,6 +104,39 @@ pub struct Artifact {
     /// The files that its scripts divert.
     #[serde(default)]
     pub diversions: BTreeSet<String>,
+}
+
+impl Artifact {
+    /// An artifact for every architecture, of which nothing more is known.
+    pub fn new(path: &str, sha256: Digest) -> Self {
+        Self {
+            path: path.to_owned(),
+            sha256,
+            size: 0,
+            architecture: "all".to_owned(),
+            places: Vec::new(),
+            scripts: None,
+            scripts_sha256: None,
+            licences: BTreeSet::new(),
+            diversions: BTreeSet::new(),
+        }
+    }
+}
+
+/// Files of the workspace, as a `[[copy]]` takes them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Local {
+    /// The file or folder, relative to the workspace.
+    pub from: String,
+    /// The patterns of what stays out.
+    #[serde(default)]
+    pub ignore: Vec<String>,
+    /// The SHA-256 of the list of all files with their hashes.
+    pub sha256: Digest,
+    pub files: u64,
+    /// Bytes of all files.
+    pub size: u64,
 }
 
 /// What becomes of a package's scripts.
@@ -160,18 +199,54 @@ impl Lockfile {
             return Err(Error::new(format!("its version is {}, this kiln knows version {VERSION}", found.version))
                 .hint("use a newer kiln, or lock again with this one: remove the lockfile and run `kiln lock`"));
         }
-        // toml's own message spans several lines and shows the place.
-        toml::from_str(text).map_err(|error| {
+        let damaged = |detail: String| {
             Error::new("it is damaged")
-                .detail(error.to_string().trim_end().to_owned())
+                .detail(detail)
                 .kind(Kind::Corrupt)
                 .hint("take it from git again (`git checkout -- FILE`), or remove it and run `kiln lock`")
+        };
+        // toml's own message spans several lines and shows the place.
+        let lockfile: Self = toml::from_str(text).map_err(|error| damaged(error.to_string().trim_end().to_owned()))?;
+        match lockfile.missing_input() {
+            Some(input) => {
+                Err(damaged(format!("its settings have `{input}`, and it does not say which bytes that is")))
+            }
+            None => Ok(lockfile),
+        }
+    }
+
+    /// What a step takes that no row says the hash of.
+    fn missing_input(&self) -> Option<&str> {
+        self.environment.steps.iter().find_map(|step| match step {
+            Step::Fetch(fetch) => {
+                let mut platforms = self.environment.platforms.iter().filter(|platform| step.is_for(**platform));
+                platforms.any(|platform| self.fetched(fetch, *platform).is_none()).then(|| fetch.place().1)
+            }
+            Step::Copy(copy) => self.copied(copy).is_none().then_some(copy.from.as_str()),
+            Step::Run(_) => None,
         })
+    }
+
+    /// The package row of what a step fetches, and its artifact for `platform`.
+    pub fn fetched(&self, fetch: &Fetch, platform: Platform) -> Option<(&Package, &Artifact)> {
+        let (origin, path) = fetch.place();
+        self.packages
+            .iter()
+            .filter(|package| package.ecosystem == "fetch" && package.origin == origin)
+            .filter_map(|package| Some((package, package.artifacts.get(&platform)?)))
+            .find(|(_, artifact)| artifact.path == path)
+    }
+
+    /// The row of what a step copies.
+    pub fn copied(&self, copy: &Copy) -> Option<&Local> {
+        self.local.iter().find(|local| local.from == copy.from && local.ignore == copy.ignore)
     }
 
     /// Sorts what has an order of its own.
     pub fn normalize(&mut self) {
         self.origins.sort();
+        self.local.sort();
+        self.local.dedup();
         for package in &mut self.packages {
             package.required_by.sort();
             package.required_by.dedup();
@@ -194,6 +269,16 @@ impl Lockfile {
 }
 
 impl Lockfile {
+    /// Forgets what is for platforms that the settings no longer have.
+    pub fn keep_platforms(&mut self) {
+        let platforms = &self.environment.platforms;
+        for package in &mut self.packages {
+            package.artifacts.retain(|platform, _| platforms.contains(platform));
+        }
+        self.packages.retain(|package| !package.artifacts.is_empty());
+        self.accounts.retain(|platform, _| platforms.contains(platform));
+    }
+
     /// Forgets the outputs that were made from another platform lock than the present one of the
     /// environment `name`.
     pub fn drop_void_outputs(&mut self, name: &str) {

@@ -1,5 +1,7 @@
 //! The platform lock: what one platform's image is a function of, in canonical JSON.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::model::Lockfile;
@@ -7,7 +9,7 @@ use crate::canonical;
 use crate::digest::Digest;
 use crate::ecosystem::debian::accounts::Ids;
 use crate::error::Result;
-use crate::workspace::{Platform, Settings};
+use crate::workspace::{Npm, Platform, Python, Settings, Step};
 
 /// One platform's projection of a lockfile. Its canonical JSON is the last file of the image, and the
 /// SHA-256 of that is what a build is keyed by. Evidence about indexes is not in it: the same content
@@ -22,6 +24,9 @@ pub struct PlatformLock {
     pub environment: Settings,
     /// Sorted by name.
     pub packages: Vec<PlatformPackage>,
+    /// What comes on top of the packages, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<PlatformStep>,
     /// The ids that users and groups have, once they have been seen.
     #[serde(default, skip_serializing_if = "Ids::is_empty")]
     pub accounts: Ids,
@@ -40,6 +45,48 @@ pub struct PlatformPackage {
     pub base: bool,
     pub sha256: Digest,
     pub size: u64,
+    /// Where npm packages are placed, below the prefix.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub places: Vec<String>,
+}
+
+/// A step of a platform lock: what it does, and the hash of what it takes. Where that comes from is left out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum PlatformStep {
+    /// An archive or a file.
+    Fetch {
+        /// Its file name: it says which kind of archive it is.
+        name: String,
+        sha256: Digest,
+        to: String,
+        #[serde(default)]
+        strip: u32,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        select: Vec<String>,
+        unpack: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mode: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        owner: Option<String>,
+    },
+    /// Files of the workspace: the hash is that of their list.
+    Copy {
+        sha256: Digest,
+        to: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mode: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        owner: Option<String>,
+    },
+    /// A script.
+    Run {
+        script: String,
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        env: BTreeMap<String, String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        workdir: Option<String>,
+    },
 }
 
 impl PlatformLock {
@@ -56,6 +103,18 @@ impl PlatformLock {
         environment.debian.suites.clear();
         environment.debian.source.clear();
         environment.debian.snapshot = None;
+        environment.steps.clear();
+        if let Some(python) = &mut environment.python {
+            // Which files there are says everything, but for how they are placed.
+            let (interpreter, compile) = (python.interpreter.take(), python.compile);
+            *python = Python { interpreter, compile, index: "pypi".to_owned(), ..Python::default() };
+        }
+        if let Some(npm) = &mut environment.npm {
+            let (prefix, scripts) = (std::mem::take(&mut npm.prefix), std::mem::take(&mut npm.scripts));
+            *npm = Npm { prefix, scripts, ..Npm::default() };
+        }
+        let steps = lockfile.environment.steps.iter().filter(|step| step.is_for(platform));
+        let steps = steps.filter_map(|step| platform_step(lockfile, step, platform)).collect();
         let packages = lockfile
             .packages
             .iter()
@@ -71,11 +130,13 @@ impl PlatformLock {
                     base: package.base,
                     sha256: artifact.sha256,
                     size: artifact.size,
+                    places: artifact.places.clone(),
                 })
             })
             .collect();
         let accounts = lockfile.accounts.get(&platform).cloned().unwrap_or_default();
-        Self { version: 1, format: lockfile.format, name: name.to_owned(), platform, environment, packages, accounts }
+        let (version, format, name) = (1, lockfile.format, name.to_owned());
+        Self { version, format, name, platform, environment, packages, steps, accounts }
     }
 
     /// Its bytes, as hashed and as baked in.
@@ -87,4 +148,29 @@ impl PlatformLock {
     pub fn digest(&self) -> Result<Digest> {
         Ok(Digest::of(&self.to_bytes()?))
     }
+}
+
+/// A step with the hash of what it takes; a lockfile that has been read has one for each.
+fn platform_step(lockfile: &Lockfile, step: &Step, platform: Platform) -> Option<PlatformStep> {
+    Some(match step {
+        Step::Fetch(fetch) => PlatformStep::Fetch {
+            name: fetch.name().to_owned(),
+            sha256: lockfile.fetched(fetch, platform)?.1.sha256,
+            to: fetch.to.clone(),
+            strip: fetch.strip,
+            select: fetch.select.clone(),
+            unpack: fetch.unpack.unwrap_or(true),
+            mode: fetch.mode.clone(),
+            owner: fetch.owner.clone(),
+        },
+        Step::Copy(copy) => PlatformStep::Copy {
+            sha256: lockfile.copied(copy)?.sha256,
+            to: copy.to.clone(),
+            mode: copy.mode.clone(),
+            owner: copy.owner.clone(),
+        },
+        Step::Run(run) => {
+            PlatformStep::Run { script: run.script.clone(), env: run.env.clone(), workdir: run.workdir.clone() }
+        }
+    })
 }

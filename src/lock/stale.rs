@@ -1,13 +1,13 @@
 //! Why a lockfile no longer fits its definition: every reason has a name, and all are printed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::Serialize;
 
 use super::model::Lockfile;
 use crate::FORMAT;
-use crate::workspace::Settings;
+use crate::workspace::{Python, Settings, Step};
 
 /// One reason why a lockfile is stale.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -29,6 +29,8 @@ pub enum Reason {
     PlatformRemoved { platform: String },
     /// A local package is not the file that it was.
     LocalChanged { path: String },
+    /// Files of the workspace are not what they were.
+    CopyChanged { path: String },
     /// A setting that decides where packages come from or which are taken.
     SourcesChanged { setting: String },
     /// A setting that shapes the image without moving a pin.
@@ -39,6 +41,11 @@ impl Reason {
     /// Whether indexes are needed to mend it.
     pub fn needs_resolution(&self) -> bool {
         !matches!(self, Self::Format { .. } | Self::SettingChanged { .. } | Self::PlatformRemoved { .. })
+    }
+
+    /// Whether no part of the lock can be taken over unseen.
+    pub fn concerns_everything(&self) -> bool {
+        matches!(self, Self::Missing | Self::Conflicted | Self::LocalChanged { .. })
     }
 }
 
@@ -62,6 +69,9 @@ impl fmt::Display for Reason {
             }
             Self::LocalChanged { path } => {
                 write!(formatter, "local-changed: `{path}` is not the file that was locked")
+            }
+            Self::CopyChanged { path } => {
+                write!(formatter, "copy-changed: the files of `{path}` are not what was locked")
             }
             Self::SourcesChanged { setting } => {
                 write!(formatter, "sources-changed: `{setting}` is not what it was when locked")
@@ -107,7 +117,12 @@ pub fn reasons(lockfile: Option<&Lockfile>, settings: &Settings) -> Vec<Reason> 
             other(a.exclude != b.exclude, "debian.exclude"),
             other(a.accept_unconfigured != b.accept_unconfigured, "debian.accept-unconfigured"),
             other(a.preseed != b.preseed, "debian.preseed"),
+            sources(python_sources(locked) != python_sources(settings), "python"),
+            other(python_shape(locked) != python_shape(settings), "python"),
+            sources(npm_overrides(locked) != npm_overrides(settings), "npm.overrides"),
+            other(npm_shape(locked) != npm_shape(settings), "npm"),
             other(locked.users != settings.users, "users"),
+            other(locked.steps != settings.steps, "steps"),
             other(locked.image != settings.image, "image"),
             other(locked.description != settings.description, "description"),
         ]
@@ -117,7 +132,53 @@ pub fn reasons(lockfile: Option<&Lockfile>, settings: &Settings) -> Vec<Reason> 
     reasons
 }
 
+/// Where Python's packages come from, and which interpreter they are for.
+fn python_sources(settings: &Settings) -> Option<Python> {
+    let python = settings.python.clone()?;
+    Some(Python { packages: Vec::new(), constraints: Vec::new(), lock: None, compile: false, ..python })
+}
+
+fn python_shape(settings: &Settings) -> Option<bool> {
+    settings.python.as_ref().map(|python| python.compile)
+}
+
+fn npm_overrides(settings: &Settings) -> Option<&BTreeMap<String, String>> {
+    settings.npm.as_ref().map(|npm| &npm.overrides)
+}
+
+fn npm_shape(settings: &Settings) -> Option<(&str, &[String])> {
+    settings.npm.as_ref().map(|npm| (npm.prefix.as_str(), npm.scripts.as_slice()))
+}
+
+/// Everything that is asked for, each with its ecosystem before it.
 fn requirements(settings: &Settings) -> BTreeSet<String> {
     let debian = &settings.debian;
-    debian.packages.iter().chain(&debian.local).map(|requirement| format!("debian:{requirement}")).collect()
+    let mut all: BTreeSet<String> =
+        debian.packages.iter().chain(&debian.local).map(|requirement| format!("debian:{requirement}")).collect();
+    if let Some(python) = &settings.python {
+        all.extend(python.packages.iter().map(|requirement| format!("pypi:{requirement}")));
+        all.extend(python.constraints.iter().map(|constraint| format!("pypi constraint:{constraint}")));
+        all.extend(python.lock.iter().map(|lock| format!("pypi lock:{} ({})", lock.path, lock.sha256)));
+    }
+    if let Some(npm) = &settings.npm {
+        all.extend(npm.dependencies.iter().map(|(name, range)| format!("npm:{name}@{range}")));
+        all.extend(npm.lock.iter().map(|lock| format!("npm lock:{} ({})", lock.path, lock.sha256)));
+    }
+    for step in &settings.steps {
+        match step {
+            Step::Fetch(fetch) => {
+                let (origin, path) = fetch.place();
+                let hash = fetch.sha256.map(|sha256| format!("#sha256={sha256}")).unwrap_or_default();
+                let on: Vec<&str> = fetch.platforms.iter().map(|platform| platform.name()).collect();
+                let on = if on.is_empty() { String::new() } else { format!(" ({})", on.join(", ")) };
+                all.insert(format!("fetch:{origin}:{path}{hash}{on}"));
+            }
+            Step::Copy(copy) => {
+                let ignore = copy.ignore.iter().map(|pattern| format!(" !{pattern}"));
+                all.insert(format!("copy:{}{}", copy.from, ignore.collect::<String>()));
+            }
+            Step::Run(_) => {}
+        }
+    }
+    all
 }

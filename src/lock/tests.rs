@@ -26,6 +26,9 @@ fn settings() -> Settings {
             source: Vec::new(),
             local: Vec::new(),
         },
+        python: None,
+        npm: None,
+        steps: Vec::new(),
         users: BTreeMap::new(),
         image: ImageSettings { entrypoint: vec!["redis-server".to_owned()], ..ImageSettings::default() },
     }
@@ -37,6 +40,7 @@ fn package(name: &str, version: &str, platforms: &[Platform]) -> Package {
         sha256: Digest::of(format!("{name} {version} {platform}").as_bytes()),
         size: 1000,
         architecture: platform.architecture().to_owned(),
+        places: Vec::new(),
         scripts: Some(Scripts::Sandbox),
         scripts_sha256: Some(Digest::of(b"script")),
         licences: BTreeSet::from(["GPL-2+ and \"odd\"".to_owned(), "MIT".to_owned()]),
@@ -76,6 +80,7 @@ fn lockfile() -> Lockfile {
             package("libc6", "2.41-12", &[Platform::Amd64]),
             package("bash", "5.2-1", &Platform::ALL),
         ],
+        local: Vec::new(),
         accounts: BTreeMap::from([(
             Platform::Amd64,
             Ids {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::model::{Artifact, Evidence, Lockfile, Output, Package, Scripts};
+use super::model::{Artifact, Evidence, Local, Lockfile, Output, Package, Scripts};
 use crate::ecosystem::debian::accounts::Ids;
 use crate::error::Result;
 use crate::workspace::{Platform, Settings};
@@ -32,6 +32,9 @@ impl Lockfile {
         }
         for package in &self.packages {
             write_package(&mut out, package);
+        }
+        for local in &self.local {
+            write_local(&mut out, local);
         }
         for (platform, ids) in &self.accounts {
             write_accounts(&mut out, *platform, ids);
@@ -77,6 +80,17 @@ fn write_package(out: &mut String, package: &Package) {
     }
 }
 
+fn write_local(out: &mut String, local: &Local) {
+    out.push_str("\n[[local]]\n");
+    line(out, "from", &quoted(&local.from));
+    if !local.ignore.is_empty() {
+        list(out, "ignore", &local.ignore);
+    }
+    line(out, "sha256", &quoted(&local.sha256.to_string()));
+    line(out, "files", &local.files.to_string());
+    line(out, "size", &local.size.to_string());
+}
+
 fn row(artifact: &Artifact) -> String {
     let mut row = format!(
         "{{ path = {}, sha256 = {}, size = {}, architecture = {}",
@@ -85,6 +99,10 @@ fn row(artifact: &Artifact) -> String {
         artifact.size,
         quoted(&artifact.architecture)
     );
+    if !artifact.places.is_empty() {
+        let places: Vec<String> = artifact.places.iter().map(|place| quoted(place)).collect();
+        let _ = write!(row, ", places = [{}]", places.join(", "));
+    }
     if let Some(scripts) = artifact.scripts {
         let name = match scripts {
             Scripts::None => "none",

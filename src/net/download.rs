@@ -2,7 +2,7 @@
 //! after the other.
 
 use std::fs::{self, File};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -97,11 +97,57 @@ impl Client {
         combined(failures.into_iter().map(|(_, error)| error).collect())
     }
 
-    /// Brings what is at an address into the store, its hash unknown before; its digest and size in bytes.
+    /// Brings what is at an address into the store, its hash unknown before; its digest and size in bytes. Without a
+    /// hash nothing can be resumed safely: each attempt takes all of it.
     pub fn download_unknown(&self, store: &Store, request: &Request) -> Result<(Digest, u64)> {
-        // Nothing can be resumed safely without a hash, so this is one answer, taken whole.
-        let content = self.get(request).context(|| format!("downloading {}", request.address))?;
-        Ok((store.put(&content)?, content.len() as u64))
+        let what = || format!("downloading {}", request.address);
+        if let Some(path) = request.address.file_path() {
+            let mut writer = store.writer()?;
+            let mut file = body::open_file(&path)?.take(request.maximum.saturating_add(1));
+            let size = std::io::copy(&mut file, &mut writer).context(what)?;
+            if size > request.maximum {
+                return Err(body::too_much(size, request.maximum)).context(what);
+            }
+            return writer.finish();
+        }
+        self.require_online(&request.address)?;
+        let engine = self.engine()?;
+        engine
+            .runtime
+            .block_on(async {
+                let mut tries = 0;
+                loop {
+                    tries += 1;
+                    match self.download_unknown_once(&engine.http, store, request).await {
+                        Ok(found) => return Ok::<_, Error>(found),
+                        Err(failure) => self.pause_before_retry(failure, tries).await?,
+                    }
+                }
+            })
+            .context(what)
+    }
+
+    async fn download_unknown_once(
+        &self,
+        http: &reqwest::Client,
+        store: &Store,
+        request: &Request,
+    ) -> Result<(Digest, u64), Failure> {
+        let _place = self.place(request).await;
+        let mut response = self.exchange(http, request, &Conditions::default()).await?;
+        if let Some(length) = response.content_length().filter(|length| *length > request.maximum) {
+            return Err(Failure::lasting(body::too_much(length, request.maximum)));
+        }
+        let mut writer = store.writer().map_err(Failure::lasting)?;
+        let mut size = 0;
+        while let Some(chunk) = body::next_chunk(self, &mut response).await? {
+            size += chunk.len() as u64;
+            if size > request.maximum {
+                return Err(Failure::lasting(body::too_much(size, request.maximum)));
+            }
+            writer.write_all(&chunk).context(|| "writing to the store").map_err(Failure::lasting)?;
+        }
+        writer.finish().map_err(Failure::lasting)
     }
 
     fn download(

@@ -1,24 +1,22 @@
-//! The platforms' solutions, made into one lockfile.
+//! The platforms' solutions of Debian's packages, made into one list.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::debian::Resolved;
 use crate::ecosystem::debian::archive::{Suite, SuiteRequest};
 use crate::ecosystem::debian::date;
 use crate::ecosystem::debian::solver::Chosen;
-use crate::error::Result;
-use crate::lock::{Artifact, Evidence, Lockfile, Package, REVISION, VERSION};
-use crate::workspace::{Platform, Settings};
+use crate::lock::{Artifact, Evidence, Lockfile, Package};
+use crate::workspace::Platform;
 
-/// Puts the lockfile together, keeping of `old` what still holds: observations, evidence, outputs.
-pub fn lockfile(
-    name: &str,
-    settings: &Settings,
+/// Debian's share of the lock, keeping of `old` what still holds: observations and evidence.
+pub(super) fn debian(
     old: Option<&Lockfile>,
     requests: &[SuiteRequest],
     suites: &[Arc<Suite>],
     solutions: BTreeMap<Platform, Vec<Chosen>>,
-) -> Result<Lockfile> {
+) -> Resolved {
     let mut packages: BTreeMap<(String, String, bool), Package> = BTreeMap::new();
     for (platform, chosen) in solutions {
         for chosen in chosen {
@@ -30,22 +28,9 @@ pub fn lockfile(
             package.artifacts.insert(platform, artifact);
         }
     }
-    let mut lockfile = Lockfile {
-        version: VERSION,
-        revision: REVISION,
-        format: crate::FORMAT,
-        environment: settings.clone(),
-        origins: Vec::new(),
-        packages: packages.into_values().collect(),
-        accounts: old.map(|old| old.accounts.clone()).unwrap_or_default(),
-        outputs: old.map(|old| old.outputs.clone()).unwrap_or_default(),
-    };
-    lockfile.accounts.retain(|platform, _| settings.platforms.contains(platform));
-    lockfile.normalize();
-    lockfile.origins = evidence(&lockfile, old, requests, suites);
-    lockfile.origins.sort();
-    lockfile.drop_void_outputs(name);
-    Ok(lockfile)
+    let packages: Vec<Package> = packages.into_values().collect();
+    let origins = evidence(&packages, old, requests, suites);
+    Resolved { packages, origins }
 }
 
 fn package(chosen: &Chosen) -> Package {
@@ -68,7 +53,7 @@ fn artifact(old: Option<&Lockfile>, platform: Platform, chosen: &Chosen) -> Arti
     let known = old
         .into_iter()
         .flat_map(|old| &old.packages)
-        .filter(|package| package.name == chosen.package.name)
+        .filter(|package| package.ecosystem == "debian" && package.name == chosen.package.name)
         .filter_map(|package| package.artifacts.get(&platform))
         .find(|artifact| artifact.sha256 == chosen.package.sha256);
     Artifact {
@@ -76,6 +61,7 @@ fn artifact(old: Option<&Lockfile>, platform: Platform, chosen: &Chosen) -> Arti
         sha256: chosen.package.sha256,
         size: chosen.package.size,
         architecture: chosen.package.architecture.clone(),
+        places: Vec::new(),
         scripts: known.and_then(|artifact| artifact.scripts),
         scripts_sha256: known.and_then(|artifact| artifact.scripts_sha256),
         licences: known.map(|artifact| artifact.licences.clone()).unwrap_or_default(),
@@ -84,7 +70,12 @@ fn artifact(old: Option<&Lockfile>, platform: Platform, chosen: &Chosen) -> Arti
 }
 
 /// The evidence: new for a suite of which a pin moved, else what the old lock says.
-fn evidence(new: &Lockfile, old: Option<&Lockfile>, requests: &[SuiteRequest], suites: &[Arc<Suite>]) -> Vec<Evidence> {
+fn evidence(
+    new: &[Package],
+    old: Option<&Lockfile>,
+    requests: &[SuiteRequest],
+    suites: &[Arc<Suite>],
+) -> Vec<Evidence> {
     requests
         .iter()
         .zip(suites)
@@ -102,7 +93,7 @@ fn evidence(new: &Lockfile, old: Option<&Lockfile>, requests: &[SuiteRequest], s
                 old.origins.iter().find(|known| known.name == request.origin && known.suite == request.suite)
             });
             match (known, old) {
-                (Some(known), Some(old)) if pins(old, &origin) == pins(new, &origin) => known.clone(),
+                (Some(known), Some(old)) if pins(&old.packages, &origin) == pins(new, &origin) => known.clone(),
                 _ => fresh,
             }
         })
@@ -116,9 +107,8 @@ fn exceptions(request: &SuiteRequest) -> Vec<String> {
 }
 
 /// What a lock takes from an origin.
-fn pins<'l>(lockfile: &'l Lockfile, origin: &str) -> BTreeSet<(&'l str, Platform, crate::Digest)> {
-    lockfile
-        .packages
+fn pins<'l>(packages: &'l [Package], origin: &str) -> BTreeSet<(&'l str, Platform, crate::Digest)> {
+    packages
         .iter()
         .filter(|package| package.origin == origin)
         .flat_map(|package| {

@@ -5,15 +5,19 @@ use std::ops::Range;
 use std::path::Path;
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use toml::Spanned;
 
-use super::settings::{Base, Debian, ImageSettings, Settings, Source, Suite, User, main};
-use super::{Platform, Workspace, diagnostic, read};
+use super::languages::{NpmFile, PythonFile, PythonMerged, add_npm};
+use super::settings::{Base, Debian, Healthcheck, ImageSettings, Npm, Settings, Source, Suite, User, main};
+use super::steps::{Copy, Fetch, Run, Step};
+use super::{MAXIMUM_SIZE, Platform, Workspace, diagnostic, read};
 use crate::error::{Context, Error, Result};
 
 /// How deep definitions may extend one another.
 const MAXIMUM_DEPTH: usize = 16;
+
+/// How many steps a definition may have: each is a layer.
+const MAXIMUM_STEPS: usize = 32;
 
 /// The exclusion sets that apply unless a definition says otherwise: slim by default.
 const SLIM: [&str; 3] = ["docs", "locales", "man"];
@@ -28,12 +32,11 @@ struct File {
     debian: Option<DebianFile>,
     users: BTreeMap<Spanned<String>, User>,
     image: ImageSettings,
-    // Planned places, refused with a clear word until they are built.
-    python: Option<Spanned<IgnoredAny>>,
-    npm: Option<Spanned<IgnoredAny>>,
-    fetch: Option<Spanned<IgnoredAny>>,
-    copy: Option<Spanned<IgnoredAny>>,
-    run: Option<Spanned<IgnoredAny>>,
+    python: Option<PythonFile>,
+    npm: Option<NpmFile>,
+    fetch: Vec<Spanned<Fetch>>,
+    copy: Vec<Spanned<Copy>>,
+    run: Vec<Spanned<Run>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -87,7 +90,10 @@ struct Merged {
     preseed: BTreeMap<String, String>,
     source: Vec<Source>,
     local: BTreeSet<String>,
+    python: PythonMerged,
+    npm: Option<Npm>,
     users: BTreeMap<String, User>,
+    steps: Vec<Step>,
     image: ImageSettings,
 }
 
@@ -101,7 +107,7 @@ pub fn load(workspace: &Workspace, environment: &str) -> Result<Settings> {
 fn gather(workspace: &Workspace, name: &str, merged: &mut Merged, above: &mut Vec<String>) -> Result<()> {
     let path = workspace.definition_path(name);
     let shown = Path::new("envs").join(format!("{name}.toml"));
-    let text = read(&path)?;
+    let text = read(&path, MAXIMUM_SIZE)?;
     let file: File = toml::from_str(&text).map_err(|error| diagnostic::toml(&shown, &text, &error))?;
     let complain = |span: Range<usize>, message: &str| diagnostic::at(&shown, &text, span, message);
 
@@ -131,7 +137,7 @@ fn gather(workspace: &Workspace, name: &str, merged: &mut Merged, above: &mut Ve
         gather(workspace, wanted, merged, above)?;
     }
     above.pop();
-    merged.add(file, &complain)
+    merged.add(file, &workspace.root, &complain)
 }
 
 fn is_name(name: &str) -> bool {
@@ -140,21 +146,7 @@ fn is_name(name: &str) -> bool {
 
 impl Merged {
     /// Puts a definition on top of those it extends: lists grow, single values are replaced.
-    fn add(&mut self, file: File, complain: &dyn Fn(Range<usize>, &str) -> Error) -> Result<()> {
-        for (key, value) in [
-            ("[python]", &file.python),
-            ("[npm]", &file.npm),
-            ("[[fetch]]", &file.fetch),
-            ("[[copy]]", &file.copy),
-            ("[[run]]", &file.run),
-        ] {
-            if let Some(value) = value {
-                return Err(complain(
-                    value.span(),
-                    &format!("`{key}` is not built yet: this kiln bakes Debian packages"),
-                ));
-            }
-        }
+    fn add(&mut self, file: File, root: &Path, complain: &dyn Fn(Range<usize>, &str) -> Error) -> Result<()> {
         if let Some(description) = file.description {
             self.description = description;
         }
@@ -174,6 +166,13 @@ impl Merged {
         if let Some(debian) = file.debian {
             self.add_debian(debian, complain)?;
         }
+        if let Some(python) = file.python {
+            self.python.add(python, root, complain)?;
+        }
+        if let Some(npm) = file.npm {
+            add_npm(&mut self.npm, npm, root, complain)?;
+        }
+        self.add_steps(file.fetch, file.copy, file.run, complain)?;
         for (name, user) in file.users {
             check_user(name.get_ref(), &user).map_err(|error| {
                 error.hints().iter().cloned().fold(complain(name.span(), error.message()), Error::hint)
@@ -230,6 +229,31 @@ impl Merged {
         Ok(())
     }
 
+    /// Adds the steps in the order in which the file has them.
+    fn add_steps(
+        &mut self,
+        fetch: Vec<Spanned<Fetch>>,
+        copy: Vec<Spanned<Copy>>,
+        run: Vec<Spanned<Run>>,
+        complain: &dyn Fn(Range<usize>, &str) -> Error,
+    ) -> Result<()> {
+        let fetch = fetch.into_iter().map(|step| (step.span(), Step::Fetch(step.into_inner())));
+        let copy = copy.into_iter().map(|step| (step.span(), Step::Copy(step.into_inner())));
+        let run = run.into_iter().map(|step| (step.span(), Step::Run(step.into_inner())));
+        let mut steps: Vec<(Range<usize>, Step)> = fetch.chain(copy).chain(run).collect();
+        steps.sort_by_key(|(span, _)| span.start);
+        for (span, step) in steps {
+            step.check()
+                .map_err(|error| error.hints().iter().cloned().fold(complain(span, error.message()), Error::hint))?;
+            self.steps.push(step);
+            if self.steps.len() > MAXIMUM_STEPS {
+                return Err(Error::new(format!("there are more than {MAXIMUM_STEPS} steps"))
+                    .hint("each `[[fetch]]`, `[[copy]]` and `[[run]]` is a layer, and engines accept 127 of them"));
+            }
+        }
+        Ok(())
+    }
+
     fn add_image(&mut self, image: ImageSettings) {
         let own = &mut self.image;
         // A new entrypoint without a command of its own does not want the one of another program.
@@ -243,6 +267,7 @@ impl Merged {
         own.user = image.user.or(own.user.take());
         own.workdir = image.workdir.or(own.workdir.take());
         own.stop_signal = image.stop_signal.or(own.stop_signal.take());
+        own.healthcheck = image.healthcheck.or(own.healthcheck.take());
         own.env.extend(image.env);
         own.labels.extend(image.labels);
         for (list, more) in [(&mut own.ports, image.ports), (&mut own.volumes, image.volumes)] {
@@ -264,9 +289,15 @@ impl Merged {
         for port in &self.image.ports {
             check_port(port)?;
         }
+        if let Some(healthcheck) = &self.image.healthcheck {
+            check_healthcheck(healthcheck)?;
+        }
         Ok(Settings {
             description: self.description,
             platforms,
+            python: self.python.finish(),
+            npm: self.npm,
+            steps: self.steps,
             debian: Debian {
                 suites,
                 snapshot: self.snapshot,
@@ -343,6 +374,20 @@ fn check_user(name: &str, user: &User) -> Result<()> {
     for (what, value) in [("home", &user.home), ("shell", &user.shell)] {
         if !value.starts_with('/') || value.contains([':', '\n']) {
             return Err(Error::new(format!("the {what} of user `{name}`, {value:?}, is not an absolute path")));
+        }
+    }
+    Ok(())
+}
+
+fn check_healthcheck(healthcheck: &Healthcheck) -> Result<()> {
+    if healthcheck.command.is_empty() {
+        return Err(Error::new("the healthcheck has no `command`").hint("`command = [\"/usr/bin/check\"]`"));
+    }
+    let durations = [&healthcheck.interval, &healthcheck.timeout, &healthcheck.start_period].into_iter().flatten();
+    for duration in durations {
+        if Healthcheck::nanoseconds(duration).is_none() {
+            return Err(Error::new(format!("`{duration}` in the healthcheck is not a duration"))
+                .hint("durations are written as `30s`, `1m30s` or `500ms`"));
         }
     }
     Ok(())

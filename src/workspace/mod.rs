@@ -5,8 +5,11 @@
 
 mod definition;
 mod diagnostic;
+mod languages;
 mod platform;
+mod requirements;
 mod settings;
+mod steps;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,12 +19,15 @@ use serde::Deserialize;
 
 pub use definition::load;
 pub use platform::Platform;
-pub use settings::{Base, Debian, ImageSettings, Settings, Source, Suite, User};
+pub use settings::{Base, Debian, ForeignLock, Healthcheck, ImageSettings, Npm, Python, Settings, Source, Suite, User};
+pub use steps::{Copy, Fetch, Run, Step, permissions};
 
 use crate::error::{Context, Error, Kind, Result};
 
 /// The most bytes that a definition or `kiln.toml` may have.
 const MAXIMUM_SIZE: u64 = 1 << 20;
+/// The most bytes that a lockfile of another tool may have.
+const MAXIMUM_FOREIGN: u64 = 64 << 20;
 
 /// A folder with `kiln.toml`, `envs/` and `lockfiles/`.
 #[derive(Clone, Debug)]
@@ -137,7 +143,7 @@ pub fn user_origins(path: &Path) -> Result<BTreeMap<String, Vec<String>>> {
 }
 
 fn origins(path: &Path, shown: &Path) -> Result<BTreeMap<String, Vec<String>>> {
-    let text = read(path)?;
+    let text = read(path, MAXIMUM_SIZE)?;
     let file: File = toml::from_str(&text).map_err(|error| diagnostic::toml(shown, &text, &error))?;
     let origins = file.origins.into_iter().map(|(name, addresses)| match addresses {
         Addresses::One(address) => (name, vec![address]),
@@ -156,10 +162,10 @@ pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&
 }
 
 /// Reads a text file of reasonable size.
-fn read(path: &Path) -> Result<String> {
+fn read(path: &Path, maximum: u64) -> Result<String> {
     let size = fs::metadata(path).context(|| format!("reading {}", path.display()))?.len();
-    if size > MAXIMUM_SIZE {
-        return Err(Error::new(format!("{} has {size} bytes; at most {MAXIMUM_SIZE} are accepted", path.display())));
+    if size > maximum {
+        return Err(Error::new(format!("{} has {size} bytes; at most {maximum} are accepted", path.display())));
     }
     fs::read_to_string(path).context(|| format!("reading {}", path.display()))
 }

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::platform::Platform;
+use super::steps::Step;
+use crate::digest::Digest;
 
 /// Everything that a definition decides.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,8 +18,15 @@ pub struct Settings {
     /// Sorted.
     pub platforms: Vec<Platform>,
     pub debian: Debian,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub python: Option<Python>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub npm: Option<Npm>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub users: BTreeMap<String, User>,
+    /// What comes on top of the packages, in the order of the definition.
+    #[serde(default, rename = "step", skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<Step>,
     #[serde(default, skip_serializing_if = "ImageSettings::is_default")]
     pub image: ImageSettings,
 }
@@ -104,6 +113,65 @@ pub enum Base {
     None,
 }
 
+/// `[python]`: packages of the Python Package Index.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Python {
+    /// What is asked for (PEP 508), sorted; what requirements files say is among it.
+    pub packages: Vec<String>,
+    /// What must hold for packages that are needed anyhow, sorted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub constraints: Vec<String>,
+    /// A lockfile of another tool, whose pins are taken as they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lock: Option<ForeignLock>,
+    /// The origin of packages.
+    #[serde(skip_serializing_if = "is_pypi")]
+    pub index: String,
+    /// Other origins, each with the names that come from it and from nowhere else.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub sources: BTreeMap<String, Vec<String>>,
+    /// The interpreter: the Debian package that brings it, `python3` unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interpreter: Option<String>,
+    /// Whether modules are compiled to byte-code.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub compile: bool,
+}
+
+fn is_pypi(origin: &str) -> bool {
+    origin == "pypi"
+}
+
+/// `[npm]`: packages of the npm registry.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Npm {
+    /// The folder that gets `node_modules`.
+    pub prefix: String,
+    /// Names to ranges, tags or aliases, as in `package.json`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub dependencies: BTreeMap<String, String>,
+    /// Names to the versions that everyone gets, as in `package.json`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub overrides: BTreeMap<String, String>,
+    /// A `package-lock.json`, whose pins are taken as they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lock: Option<ForeignLock>,
+    /// Packages whose install scripts run, sorted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub scripts: Vec<String>,
+}
+
+/// A lockfile that another tool has written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ForeignLock {
+    /// Relative to the workspace.
+    pub path: String,
+    pub sha256: Digest,
+}
+
 /// `[users.NAME]`: a user that the image has besides those its packages make.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -146,8 +214,54 @@ pub struct ImageSettings {
     pub volumes: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stop_signal: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub healthcheck: Option<Healthcheck>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+}
+
+/// `[image.healthcheck]`: how an engine finds out whether the service is well. No part of the OCI specification;
+/// engines read it from where Docker's image specification has it (`config.Healthcheck`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Healthcheck {
+    /// A program and its arguments; 0 means well.
+    pub command: Vec<String>,
+    /// Between two checks, such as `30s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<String>,
+    /// For how long after its start failures do not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_period: Option<String>,
+    /// How many failures in a row make it unwell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retries: Option<u32>,
+}
+
+impl Healthcheck {
+    /// A duration such as `1m30s` or `500ms`, in nanoseconds.
+    pub fn nanoseconds(text: &str) -> Option<u64> {
+        let mut total: u64 = 0;
+        let mut rest = text;
+        while !rest.is_empty() {
+            let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+            let (number, after) = rest.split_at(digits);
+            let letters = after.bytes().take_while(u8::is_ascii_alphabetic).count();
+            let (unit, after) = after.split_at(letters);
+            let scale = match unit {
+                "ms" => 1_000_000,
+                "s" => 1_000_000_000,
+                "m" => 60_000_000_000,
+                "h" => 3_600_000_000_000,
+                _ => return None,
+            };
+            total = total.checked_add(number.parse::<u64>().ok()?.checked_mul(scale)?)?;
+            rest = after;
+        }
+        (total > 0).then_some(total)
+    }
 }
 
 impl ImageSettings {

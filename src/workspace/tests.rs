@@ -3,7 +3,7 @@ use std::fs;
 use super::super::Workspace;
 use super::load;
 use crate::error::{Error, Result};
-use crate::workspace::{Base, Settings};
+use crate::workspace::{Base, Settings, Step};
 
 fn workspace(files: &[(&str, &str)]) -> (tempfile::TempDir, Workspace) {
     let folder = tempfile::tempdir().unwrap();
@@ -91,8 +91,8 @@ fn complaints_point_at_the_text() {
     "#);
     let error = one("[debian]\nsuite = \"trixie\"\nexclude = [\"mans\"]\n").unwrap_err();
     assert!(shown(&error).contains("did you mean `man`?"));
-    let error = one("[python]\npackages = []\n").unwrap_err();
-    assert!(shown(&error).contains("not built yet"), "{error}");
+    let error = one("[python]\npackages = [\" \"]\n").unwrap_err();
+    assert!(shown(&error).contains("envs/api.toml:2:13: a requirement names a package"), "{error}");
     assert!(
         one("[debian]\nsuite = \"trixie\"\nbase = \"none\"\nbase = \"none\"")
             .unwrap_err()
@@ -106,4 +106,26 @@ fn a_misspelt_environment_is_named_with_the_nearest() {
     let (_folder, workspace) = workspace(&[("queue.toml", "")]);
     let error = workspace.select(&["queu".to_owned()]).unwrap_err();
     assert_eq!(error.hints(), ["did you mean `queue`?"]);
+}
+
+#[test]
+fn steps_keep_the_order_of_the_file() {
+    let text = "[debian]\nsuite = \"trixie\"\n\
+                [[run]]\nscript = \"a\"\n[[copy]]\nfrom = \"x\"\nto = \"/x\"\n[[run]]\nscript = \"b\"\n\
+                [[fetch]]\nurl = \"https://example.org/x.tar\"\n";
+    let (_folder, workspace) = workspace(&[
+        ("_base.toml", "[[run]]\nscript = \"first\"\n"),
+        ("api.toml", &format!("extends = [\"_base\"]\n{text}")),
+    ]);
+    let settings = load(&workspace, "api").unwrap();
+    let names: Vec<String> = settings
+        .steps
+        .iter()
+        .map(|step| match step {
+            Step::Run(run) => run.script.clone(),
+            Step::Copy(copy) => copy.from.clone(),
+            Step::Fetch(fetch) => fetch.name().to_owned(),
+        })
+        .collect();
+    assert_eq!(names, ["first", "a", "x", "b", "x.tar"]);
 }

@@ -12,6 +12,7 @@ mod lock;
 mod network;
 mod output;
 mod scripts;
+mod steps;
 mod store;
 mod trouble;
 mod update;

@@ -25,6 +25,7 @@ pub mod relation;
 pub mod release;
 mod rounds;
 pub mod rules;
+pub mod script;
 pub mod signature;
 pub mod solver;
 pub mod sources;

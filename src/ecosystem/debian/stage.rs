@@ -464,12 +464,7 @@ impl<'a> Runner<'a> {
 
     /// Applies the rules, and makes a part of what has changed.
     fn finish(mut self) -> Result<Configured> {
-        for preparation in std::mem::take(&mut self.prepared) {
-            // What a script has made of it stays.
-            if self.session.read(preparation.path).is_ok_and(|found| found == Some(preparation.content.into())) {
-                self.session.remove(preparation.path)?;
-            }
-        }
+        clear_prepared(self.session, &std::mem::take(&mut self.prepared))?;
         for folder in std::mem::take(&mut self.made).iter().rev() {
             if self.session.exists(folder)? && self.session.list(folder)?.is_empty() {
                 self.session.remove(folder)?;
@@ -567,8 +562,32 @@ pub fn placement<'p>(
     all
 }
 
+/// Writes the files that only exist while scripts run, whatever the packages; those that were not there before.
+pub(super) fn prepare_everywhere(session: &mut Session) -> Result<Vec<&'static rules::Preparation>> {
+    let mut written = Vec::new();
+    for preparation in rules::PREPARATIONS.iter().filter(|preparation| preparation.package.is_none()) {
+        // Where there is no folder for it, nothing looks for it.
+        let folder = preparation.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        if session.exists(folder)? && !session.exists(preparation.path)? {
+            session.write(preparation.path, preparation.content.as_bytes(), preparation.mode)?;
+            written.push(preparation);
+        }
+    }
+    Ok(written)
+}
+
+/// Removes what [`prepare_everywhere`] wrote; what a script has made of it stays.
+pub(super) fn clear_prepared(session: &mut Session, written: &[&rules::Preparation]) -> Result<()> {
+    for preparation in written {
+        if session.read(preparation.path).is_ok_and(|found| found == Some(preparation.content.into())) {
+            session.remove(preparation.path)?;
+        }
+    }
+    Ok(())
+}
+
 /// The environment that scripts see: the same everywhere.
-fn environment(epoch: u64) -> BTreeMap<String, String> {
+pub(super) fn environment(epoch: u64) -> BTreeMap<String, String> {
     [
         ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
         ("HOME", "/root"),

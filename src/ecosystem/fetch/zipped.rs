@@ -1,0 +1,63 @@
+//! Zip archives.
+
+use std::fs::File;
+use std::io::{BufReader, Read};
+
+use super::{Unpack, limit};
+use crate::error::{Context, Error, Result};
+
+/// The longest target of a symbolic link, in bytes.
+const LIMIT_TARGET: u64 = 4096;
+
+/// Places everything that is wanted of the zip archive `file` of `size` bytes.
+pub(super) fn unpack(file: File, size: u64, unpack: &mut Unpack<'_>) -> Result<()> {
+    let mut archive =
+        zip::ZipArchive::new(BufReader::with_capacity(1 << 18, file)).context(|| "it is no zip archive")?;
+    let mut left = limit(size);
+    for index in 0..archive.len() {
+        let mut member = archive.by_index(index).context(|| format!("its member {index}"))?;
+        let name = member.name().context(|| format!("the name of its member {index}"))?.into_owned();
+        left = left
+            .checked_sub(member.size())
+            .ok_or_else(|| Error::new("the archive grows beyond every measure as it is decompressed"))?;
+        place(unpack, &name, &mut member)
+            .context(|| format!("its member {:?}", name.chars().take(200).collect::<String>()))?;
+    }
+    Ok(())
+}
+
+fn place(unpack: &mut Unpack<'_>, name: &str, member: &mut zip::read::ZipFile<'_, BufReader<File>>) -> Result<()> {
+    if name.contains('\\') {
+        return Err(Error::new("there is a backslash in its name"));
+    }
+    let Some(relative) = unpack.wanted(name)? else { return Ok(()) };
+    let own = crate::layer::entry::normalize(name)?;
+    let mtime = modified(member);
+    // Without permissions of Unix, it was made elsewhere.
+    let mode = member.unix_mode();
+    if member.is_dir() {
+        unpack.options.placing.directory(&mut unpack.builder, &relative, 0o755)?;
+    } else if mode.is_some_and(|mode| mode & 0o170_000 == 0o120_000) {
+        let mut target = String::new();
+        member.by_ref().take(LIMIT_TARGET).read_to_string(&mut target).context(|| "reading where the link leads")?;
+        unpack.symlink(&relative, &target, mtime)?;
+    } else {
+        let permissions = mode.map(|mode| mode & 0o777).filter(|mode| *mode != 0).unwrap_or(0o644);
+        let size = member.size();
+        unpack.file(&relative, permissions, mtime, size, member)?;
+    }
+    unpack.placed.insert(own);
+    Ok(())
+}
+
+/// When a member was modified, its local time taken for UTC: zip knows no zones. The checksum of its content is the
+/// library's to check.
+pub fn modified<R: Read>(member: &zip::read::ZipFile<'_, R>) -> u64 {
+    let Some(time) = member.last_modified() else { return 0 };
+    let (year, month, day) = (i64::from(time.year()), i64::from(time.month()), i64::from(time.day()));
+    // Days since 1970 in the proleptic Gregorian calendar, years beginning in March.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - 719_468;
+    let seconds = i64::from(time.hour()) * 3600 + i64::from(time.minute()) * 60 + i64::from(time.second());
+    u64::try_from(days * 86_400 + seconds).unwrap_or(0)
+}

@@ -1,0 +1,85 @@
+//! `[[fetch]]`: which bytes a URL, a file of the workspace or a file of an origin stands for.
+
+use std::collections::BTreeMap;
+
+use super::{LOCAL, Resolver, URL};
+use crate::digest::Digest;
+use crate::error::{Context, Error, Kind, Result};
+use crate::lock::{Artifact, Lockfile, Package};
+use crate::net::{Download, Request};
+use crate::workspace::{Fetch, Platform, Settings, Step};
+
+/// The largest file that is fetched, in bytes.
+const LARGEST: u64 = 16 << 30;
+
+impl Resolver {
+    /// The rows of all that `settings` fetch. What the definition names no hash of is looked at, unless `old` knows it.
+    pub(super) fn fetches(&self, settings: &Settings, old: Option<&Lockfile>) -> Result<Vec<Package>> {
+        let mut packages: BTreeMap<(String, String, Digest), Package> = BTreeMap::new();
+        for step in &settings.steps {
+            let Step::Fetch(fetch) = step else { continue };
+            let platforms: Vec<Platform> =
+                settings.platforms.iter().copied().filter(|platform| step.is_for(*platform)).collect();
+            let known = platforms.iter().find_map(|platform| old?.fetched(fetch, *platform));
+            let known = known.map(|(_, artifact)| (artifact.sha256, artifact.size));
+            // A local file is hashed each time: nothing else says whether it is what it was.
+            let known =
+                known.filter(|(sha256, _)| fetch.path.is_none() && fetch.sha256.is_none_or(|said| said == *sha256));
+            let (sha256, size) = match known {
+                Some(known) => known,
+                None => self.fetch(fetch).context(|| format!("fetching `{}`", fetch.place().1))?,
+            };
+            let (origin, path) = fetch.place();
+            let package = packages.entry((origin.to_owned(), path.to_owned(), sha256)).or_insert_with(|| Package {
+                ecosystem: "fetch".to_owned(),
+                name: fetch.name().to_owned(),
+                version: sha256.to_string()[..12].to_owned(),
+                source: fetch.name().to_owned(),
+                source_version: sha256.to_string()[..12].to_owned(),
+                origin: origin.to_owned(),
+                base: false,
+                requested: Some(path.to_owned()),
+                required_by: Vec::new(),
+                artifacts: BTreeMap::new(),
+            });
+            for platform in platforms {
+                package.artifacts.insert(platform, Artifact { size, ..Artifact::new(path, sha256) });
+            }
+        }
+        Ok(packages.into_values().filter(|package| !package.artifacts.is_empty()).collect())
+    }
+
+    /// The file's hash and size; it is in the store afterwards.
+    fn fetch(&self, fetch: &Fetch) -> Result<(Digest, u64)> {
+        let requests = self.fetch_requests(fetch)?;
+        if let Some(digest) = fetch.sha256 {
+            let download = Download { label: fetch.name().to_owned(), digest, size: None, candidates: requests };
+            self.client.download_all(&self.store, &[download], &|_| {}, &|_| {})?;
+            let size = self.store.size(&digest).context(|| "it was fetched and is not in the store")?;
+            return Ok((digest, size));
+        }
+        let mut failed =
+            Error::new(format!("nothing is known of the origin `{}`", fetch.place().0)).kind(Kind::NotFound);
+        for request in &requests {
+            match self.client.download_unknown(&self.store, request) {
+                Ok(found) => return Ok(found),
+                Err(error) => failed = error,
+            }
+        }
+        Err(failed)
+    }
+
+    fn fetch_requests(&self, fetch: &Fetch) -> Result<Vec<Request>> {
+        match fetch.place() {
+            (URL, url) => Ok(vec![Request::new(url, LARGEST)?]),
+            (LOCAL, path) => {
+                let path = self.root.join(path);
+                let address = url::Url::from_file_path(&path)
+                    .map_err(|()| Error::new(format!("{} is no absolute path", path.display())))?;
+                Ok(vec![Request::new(address.as_str(), LARGEST)?])
+            }
+            (origin, _) => Err(Error::new(format!("kiln cannot fetch files by name from the origin `{origin}`"))
+                .hint("`pypi` and `npm` have files by name; anything else has a `url`")),
+        }
+    }
+}

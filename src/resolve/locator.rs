@@ -1,0 +1,79 @@
+//! Where the artifacts of a lock may be had on this machine.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use super::{LOCAL, URL, lock};
+use crate::ecosystem::debian::archive::{self, Access, Keys};
+use crate::ecosystem::debian::date;
+use crate::ecosystem::debian::sources::{Place, Sources};
+use crate::error::{Context, Error, Result};
+use crate::lock::Lockfile;
+use crate::net::{Client, Request};
+use crate::store::Store;
+use crate::workspace::Workspace;
+
+/// Where artifacts of a lock may be had. The addresses of an origin are found once.
+#[derive(Debug)]
+pub struct Locator<'a> {
+    pub workspace: &'a Workspace,
+    pub store: &'a Store,
+    pub client: &'a Client,
+    pub sources: &'a Sources,
+    pub now: u64,
+    pub lockfile: &'a Lockfile,
+    places: Mutex<BTreeMap<String, Vec<Place>>>,
+}
+
+impl<'a> Locator<'a> {
+    pub fn new(
+        workspace: &'a Workspace,
+        store: &'a Store,
+        client: &'a Client,
+        sources: &'a Sources,
+        now: u64,
+        lockfile: &'a Lockfile,
+    ) -> Self {
+        Self { workspace, store, client, sources, now, lockfile, places: Mutex::default() }
+    }
+
+    /// Where to ask for the artifact at `path` of `origin` (`debian/trixie`), in the order to try.
+    pub fn candidates(&self, origin: &str, path: &str, size: u64) -> Result<Vec<Request>> {
+        let (name, suite) = origin.split_once('/').unwrap_or((origin, ""));
+        if name == URL {
+            return Ok(vec![Request::new(path, size)?]);
+        }
+        if name == LOCAL {
+            let path = self.workspace.root.join(path);
+            let address = url::Url::from_file_path(&path)
+                .map_err(|()| Error::new(format!("{} is no absolute path", path.display())))?;
+            return Ok(vec![Request::new(address.as_str(), size)?]);
+        }
+        let evidence = self.lockfile.origins.iter().find(|evidence| evidence.name == name && evidence.suite == suite);
+        let date = evidence.and_then(|evidence| date::parse_snapshot(&evidence.date).ok()).unwrap_or(self.now);
+        let places = self.places(name, suite)?;
+        archive::artifact_candidates(self.sources, &places, name, path, size, date)
+    }
+
+    fn places(&self, name: &str, suite: &str) -> Result<Vec<Place>> {
+        let mut known = lock(&self.places);
+        let key = format!("{name}/{suite}");
+        if let Some(places) = known.get(&key) {
+            return Ok(places.clone());
+        }
+        let debian = &self.lockfile.environment.debian;
+        let source = debian.source.iter().find(|source| source.origin == name && source.suite == suite);
+        let keys = match source {
+            None => Keys::Debian,
+            Some(source) => Keys::Given(
+                std::fs::read(self.workspace.root.join(&source.key))
+                    .context(|| format!("reading the key of `{name}`"))?,
+            ),
+        };
+        let access =
+            Access { client: self.client, store: self.store, sources: self.sources, now: self.now, on_event: &|_| {} };
+        let places = archive::artifact_places(&access, name, suite, &keys)?;
+        known.insert(key, places.clone());
+        Ok(places)
+    }
+}
