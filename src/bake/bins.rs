@@ -46,6 +46,35 @@ impl Bin {
     }
 }
 
+/// Bins of a language's small packages.
+const LANGUAGE_SMALL_BINS: u8 = 4;
+/// Bins of a language's large packages.
+const LANGUAGE_LARGE_BINS: u8 = 8;
+
+/// The name of a layer of a language's packages, stacked as [`Bin`]s are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LanguageBin {
+    language: &'static str,
+    small: bool,
+    number: u8,
+}
+
+impl LanguageBin {
+    /// The bin of a package by its name and the bytes of its part's tar stream.
+    pub fn of(language: &'static str, name: &str, tar_size: u64) -> Self {
+        let hash = Digest::of(name.as_bytes()).as_bytes()[0];
+        let small = tar_size < LARGE;
+        let number = hash % if small { LANGUAGE_SMALL_BINS } else { LANGUAGE_LARGE_BINS };
+        Self { language, small, number }
+    }
+
+    /// The name in the lockfile and in the image's history.
+    pub fn name(self) -> String {
+        let kind = if self.small { "" } else { "large-" };
+        format!("{}-{kind}{}", self.language, self.number)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::Bin;

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use super::above::{self, Stack};
 use super::bins::Bin;
 use super::graph::{Graph, Ready};
+use super::languages;
 use super::plan::{self, Folders, Planned};
 use super::stages::{self, StageResult};
 use super::{Baked, Observed};
@@ -66,6 +67,7 @@ fn composition<'a>(graph: &Graph<'a>, layers: bool) -> Result<Composition<'a>> {
     let meanwhile = |ready: &[Ready<'a>]| {
         if layers {
             early_layers(graph, ready);
+            languages::early(graph);
         }
     };
     let (ready, base) = graph.prepare(|packages| stages::base(graph, packages), meanwhile)?;
@@ -104,6 +106,7 @@ fn composition<'a>(graph: &Graph<'a>, layers: bool) -> Result<Composition<'a>> {
     let key = top.map_or_else(|| Digest::of(b""), |stage| stage.key);
     let epoch = top.map_or(0, |stage| stage.epoch);
     let mut stack = Stack { layers: planned, folders, key, epoch, scripts: Vec::new() };
+    languages::python(graph, &mut stack)?;
     above::steps(graph, &mut stack)?;
     stack.layers.push(lock_layer(graph, &lock, &stack.folders)?);
     let stages = base.into_iter().chain(last).chain(stack.scripts).collect();

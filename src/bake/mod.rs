@@ -10,6 +10,7 @@ mod bins;
 mod compare;
 mod compose;
 mod graph;
+mod languages;
 mod plan;
 mod stages;
 

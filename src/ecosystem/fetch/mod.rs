@@ -19,6 +19,8 @@ use crate::layer::{Entry, Kind, Part, PartBuilder};
 use crate::store::Store;
 use crate::{FORMAT, canonical};
 
+pub use zipped::{entry_count, modified};
+
 /// Names in one archive.
 const LIMIT_ENTRIES: usize = 2_000_000;
 /// An archive may grow to this many bytes whatever its size,
@@ -221,6 +223,6 @@ impl<'a> Unpack<'a> {
 }
 
 /// How many bytes an archive of `size` bytes may hold.
-fn limit(size: u64) -> u64 {
+pub fn limit(size: u64) -> u64 {
     size.saturating_mul(LIMIT_RATIO).max(LIMIT_PLAIN)
 }
