@@ -43,6 +43,7 @@ pub fn run(context: &Context, arguments: &Run) -> Result<u8> {
     context.progress.start(&format!("Starting {name}"), None, false);
     session.extract(&tree).context(|| format!("putting the tree of `{name}` together"))?;
     context.progress.finish();
+    name_the_host(&mut session)?;
     let user = arguments.user.as_deref().or(image.user.as_deref()).unwrap_or("root");
     let account = account(&mut session, user).context(|| format!("finding the user `{user}` in `{name}`"))?;
     for volume in volumes.iter().filter(|volume| volume.owned) {
@@ -63,6 +64,15 @@ pub fn run(context: &Context, arguments: &Run) -> Result<u8> {
     };
     session.finish()?;
     Ok(u8::try_from(code & 0xff).unwrap_or(255))
+}
+
+/// Makes the host's name one that can be looked up, as engines do: many servers ask for their own.
+fn name_the_host(session: &mut Session) -> Result<()> {
+    // An executor without namespaces has the machine's name.
+    let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let names = if machine == "kiln" || machine.is_empty() { "kiln".to_owned() } else { format!("kiln {machine}") };
+    let hosts = format!("127.0.0.1\tlocalhost {names}\n::1\tlocalhost ip6-localhost\n");
+    session.write("etc/hosts", hosts.as_bytes(), 0o644).context(|| "writing /etc/hosts")
 }
 
 /// Where to start. Engines make the image's own folder if no package has brought it.
