@@ -111,9 +111,9 @@ fn build(text: &str) -> Option<(u64, String)> {
 impl Source {
     /// Reads the name of a source distribution of `project`, which decides where its name ends.
     pub fn parse(text: &str, project: &Name) -> Option<Self> {
-        let (stem, archive) = Archive::ALL
-            .into_iter()
-            .find_map(|archive| archive.suffixes().iter().find_map(|suffix| Some((text.strip_suffix(suffix)?, archive))))?;
+        let (stem, archive) = Archive::ALL.into_iter().find_map(|archive| {
+            archive.suffixes().iter().find_map(|suffix| Some((text.strip_suffix(suffix)?, archive)))
+        })?;
         let (name, rest) = stem.split_at_checked(project.as_str().len())?;
         let name: Name = name.parse().ok()?;
         let version = Version::from_str(rest.strip_prefix('-')?).ok()?;
@@ -150,14 +150,14 @@ mod tests {
 
     #[test]
     fn wheels_are_read() {
-        let wheel: Wheel =
-            "Foo_bar-1.0-2b-cp312-abi3-manylinux_2_17_x86_64.manylinux2014_x86_64.whl".parse().unwrap();
+        let wheel: Wheel = "Foo_bar-1.0-2b-cp312-abi3-manylinux_2_17_x86_64.manylinux2014_x86_64.whl".parse().unwrap();
         assert_eq!((wheel.name.as_str(), wheel.version.to_string().as_str()), ("foo-bar", "1.0"));
         assert_eq!(wheel.build, Some((2, "b".to_owned())));
         let (python, abi, platform) = wheel.tags();
         assert_eq!((python, abi), (vec!["cp312"], vec!["abi3"]));
         assert_eq!(platform, ["manylinux_2_17_x86_64", "manylinux2014_x86_64"]);
-        for wrong in ["a-1.whl", "a-1-b-c-d-e.whl", "a-1-py3-none-.whl", "a-x-py3-none-any.whl", "../a-1-py3-none-any.whl"]
+        for wrong in
+            ["a-1.whl", "a-1-b-c-d-e.whl", "a-1-py3-none-.whl", "a-x-py3-none-any.whl", "../a-1-py3-none-any.whl"]
         {
             assert!(wrong.parse::<Wheel>().is_err(), "{wrong}");
         }
@@ -169,7 +169,8 @@ mod tests {
         assert_eq!(read("zope.interface-5.0.tar.gz", "zope-interface").as_deref(), Some("5.0"));
         assert_eq!(read("python-dateutil-2.8.2.zip", "python-dateutil").as_deref(), Some("2.8.2"));
         assert_eq!(read("foo-1.0-1.tgz", "foo").as_deref(), Some("1.0.post1"));
-        for (text, project) in [("foo-1.0.tar.bz2", "foo"), ("foo-bar-1.0.tar.gz", "foo"), ("foo.tar.gz", "foo"), ("é-1.tar.gz", "a")]
+        for (text, project) in
+            [("foo-1.0.tar.bz2", "foo"), ("foo-bar-1.0.tar.gz", "foo"), ("foo.tar.gz", "foo"), ("é-1.tar.gz", "a")]
         {
             assert_eq!(read(text, project), None, "{text}");
         }

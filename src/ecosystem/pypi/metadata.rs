@@ -87,8 +87,14 @@ impl Stored {
             dynamic: Vec<String>,
         }
         let file: File = toml::from_str(text).context(|| "reading pyproject.toml")?;
-        let Some(Project { name: Some(name), version: own, requires_python, dependencies, optional_dependencies, dynamic }) =
-            file.project
+        let Some(Project {
+            name: Some(name),
+            version: own,
+            requires_python,
+            dependencies,
+            optional_dependencies,
+            dynamic,
+        }) = file.project
         else {
             return Ok(None);
         };
@@ -269,10 +275,16 @@ mod tests {
     #[test]
     fn requirements_of_eggs_are_read() {
         let (mut stored, _) = Stored::parse(b"Name: a\nVersion: 1\n").unwrap();
-        stored.add_egg_requirements("b>=1\n\n[:python_version < \"3\"]\nc\n\n[test]\nd\n\n[x:os_name == 'nt']\ne[f]>2\n");
+        stored
+            .add_egg_requirements("b>=1\n\n[:python_version < \"3\"]\nc\n\n[test]\nd\n\n[x:os_name == 'nt']\ne[f]>2\n");
         assert_eq!(
             stored.requires,
-            ["b>=1", "c ; python_version < \"3\"", "d ; extra == \"test\"", "e[f]>2 ; (os_name == 'nt') and extra == \"x\""]
+            [
+                "b>=1",
+                "c ; python_version < \"3\"",
+                "d ; extra == \"test\"",
+                "e[f]>2 ; (os_name == 'nt') and extra == \"x\""
+            ]
         );
         assert_eq!(stored.extras, ["test", "x"]);
         assert_eq!(stored.read().unwrap().requires.len(), 4);

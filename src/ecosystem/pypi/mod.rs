@@ -1,9 +1,13 @@
 //! Python packages: the simple index, resolution as uv does it, and wheels as parts.
 
+pub mod client;
+mod fetch;
 pub mod filename;
 pub mod index;
+mod inside;
 pub mod metadata;
 pub mod name;
+pub mod origin;
 pub mod page;
 pub mod ranges;
 pub mod requirement;

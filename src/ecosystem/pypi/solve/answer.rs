@@ -26,7 +26,8 @@ pub(super) fn answer(search: &Search<'_>, chosen: &[(Package, Version)]) -> Resu
     let mut solution = Solution::default();
     let mut required_by: BTreeMap<Name, BTreeSet<Name>> = BTreeMap::new();
     for (name, version) in &versions {
-        let metadata = search.metadata(name, version)?.map_err(|reason| Error::new(format!("{name} {version} {reason}")))?;
+        let metadata =
+            search.metadata(name, version)?.map_err(|reason| Error::new(format!("{name} {version} {reason}")))?;
         let extras = extras.remove(*name).unwrap_or_default();
         for extra in std::iter::once(None).chain(extras.iter().map(Some)) {
             for requirement in search.required(&metadata, extra) {
@@ -94,6 +95,8 @@ fn note(notes: &mut Vec<String>, pin: &Pin, metadata: &Metadata) {
         notes.push(format!("{name} {version} was yanked{because}"));
     }
     if metadata.basis == Basis::Guessed {
-        notes.push(format!("what {name} {version} requires is known from its source distribution only, not from a build"));
+        notes.push(format!(
+            "what {name} {version} requires is known from its source distribution only, not from a build"
+        ));
     }
 }

@@ -42,7 +42,8 @@ pub(super) fn explain(universe: &Universe<'_>, tree: &Tree) -> Error {
     let mut facts = Vec::new();
     collect(universe, tree, &mut facts, &mut BTreeSet::new());
     facts.sort_by_key(Fact::order);
-    let error = Error::no(format!("no set of Python packages satisfies what is asked for, for {}", universe.request.target));
+    let error =
+        Error::no(format!("no set of Python packages satisfies what is asked for, for {}", universe.request.target));
     let mut lines: Vec<String> = Vec::new();
     for line in facts.iter().filter_map(|fact| fact.line(universe)) {
         if !lines.contains(&line) {
@@ -295,6 +296,9 @@ fn part(least: Bound<&Version>, end: Bound<&Version>) -> String {
 
 /// A bound as somebody would write it: `3` for `3.dev0`, which only says that pre-releases of 3 are above it.
 fn plain(version: &Version) -> Version {
-    let version = version.clone().with_max(None).with_min(None);
-    if version.dev() == Some(0) { version.with_dev(None) } else { version }
+    match (version.dev(), version.max()) {
+        (Some(0), _) => version.clone().with_dev(None),
+        (_, Some(_)) => version.clone().with_max(None),
+        _ => version.clone(),
+    }
 }

@@ -43,7 +43,8 @@ impl Package {
                 condition => Self::Conditional { name: name.clone(), condition },
             }];
         }
-        let extra = |extra: &Name| Self::Extra { name: name.clone(), extra: extra.clone(), condition: condition.clone() };
+        let extra =
+            |extra: &Name| Self::Extra { name: name.clone(), extra: extra.clone(), condition: condition.clone() };
         requirement.extras.iter().map(extra).collect()
     }
 

@@ -314,7 +314,8 @@ impl<'a> Search<'a> {
     }
 
     fn is_asked_for(&self, name: &Name, url: &Url) -> bool {
-        let same = |direct: &Arc<Direct>| Url::parse(&direct.file.url).is_ok_and(|known| without_fragment(url) == known);
+        let same =
+            |direct: &Arc<Direct>| Url::parse(&direct.file.url).is_ok_and(|known| without_fragment(url) == known);
         self.addresses.get(name).is_some_and(same)
     }
 
@@ -344,8 +345,11 @@ impl<'a> Search<'a> {
             return found;
         }
         let mut seen: BTreeSet<Name> = BTreeSet::new();
-        let mut queue: Vec<Name> =
-            found.iter().filter(|requirement| own(requirement)).flat_map(|requirement| requirement.extras.clone()).collect();
+        let mut queue: Vec<Name> = found
+            .iter()
+            .filter(|requirement| own(requirement))
+            .flat_map(|requirement| requirement.extras.clone())
+            .collect();
         let mut at = 0;
         while let Some(extra) = queue.get(at).cloned() {
             at += 1;

@@ -125,9 +125,7 @@ impl<'a> Universe<'a> {
     fn preferred(&self, candidates: &Candidates, range: &Range) -> Option<usize> {
         let name = &candidates.project.name;
         let version = self.request.preferred.get(name).filter(|_| !self.request.moving.contains(name))?;
-        if !range.contains(version)
-            || (version.any_prerelease() && self.request.prereleases == Prereleases::Disallow)
-        {
+        if !range.contains(version) || (version.any_prerelease() && self.request.prereleases == Prereleases::Disallow) {
             return None;
         }
         let at = candidates.versions.binary_search(version).ok()?;
@@ -141,7 +139,10 @@ impl<'a> Universe<'a> {
     pub fn best(&self, candidates: &Candidates, range: &Range) -> Option<usize> {
         let newest = |wanted: &dyn Fn(&Version) -> bool| {
             let versions = candidates.versions.iter().enumerate().rev();
-            versions.filter(|(_, version)| wanted(version)).find(|(_, version)| range.contains(version)).map(|(at, _)| at)
+            versions
+                .filter(|(_, version)| wanted(version))
+                .find(|(_, version)| range.contains(version))
+                .map(|(at, _)| at)
         };
         let stable = || newest(&|version| !version.any_prerelease());
         match self.request.prereleases {
