@@ -254,8 +254,9 @@ fn observed(graph: &Graph<'_>, ready: &[Ready<'_>], stages: &[StageResult]) -> R
         .packages
         .iter()
         .map(|package| {
+            let size = graph.bakery.store.size(&package.sha256).unwrap_or(0);
             if package.ecosystem != "debian" {
-                return Ok(Observed::default());
+                return Ok(Observed { size, ..Observed::default() });
             }
             let ready = ready
                 .iter()
@@ -263,6 +264,7 @@ fn observed(graph: &Graph<'_>, ready: &[Ready<'_>], stages: &[StageResult]) -> R
                 .ok_or_else(|| Error::new(format!("`{}` did not become a part", package.name)))?;
             let known = package::stage_package(graph.bakery.store, &Graph::locked(package), &ready.deb)?;
             Ok(Observed {
+                size,
                 scripts: package::scripts(&known.unpacked),
                 licences: ready.deb.licences.clone(),
                 diversions: stages

@@ -287,6 +287,9 @@ fn observe(lockfile: &mut Lockfile, lock: &PlatformLock, image: &Baked) {
     for package in &mut lockfile.packages {
         let Some(artifact) = package.artifacts.get_mut(&lock.platform) else { continue };
         let Some(observed) = seen.get(&artifact.sha256) else { continue };
+        if observed.size > 0 {
+            artifact.size = observed.size;
+        }
         artifact.scripts_sha256 = observed.scripts;
         artifact.scripts = Some(match observed.scripts {
             None => Scripts::None,

@@ -85,13 +85,17 @@ pub struct Artifact {
     /// Where its origin keeps it; for a local file, where the workspace does.
     pub path: String,
     pub sha256: Digest,
-    /// Bytes.
+    /// Bytes; 0 while it is not known: not every index says it, and it is seen when the artifact is first fetched.
+    #[serde(default)]
     pub size: u64,
     /// The architecture it is for: the platform's, or `all`.
     pub architecture: String,
     /// Where npm packages are placed, below the prefix: `node_modules/a/node_modules/b`. Sorted.
     #[serde(default)]
     pub places: Vec<String>,
+    /// Whether it is a source distribution, which is built in the sandbox.
+    #[serde(default)]
+    pub built: bool,
     /// Whether its scripts run, seen when it was first fetched.
     #[serde(default)]
     pub scripts: Option<Scripts>,
@@ -115,6 +119,7 @@ impl Artifact {
             size: 0,
             architecture: "all".to_owned(),
             places: Vec::new(),
+            built: false,
             scripts: None,
             scripts_sha256: None,
             licences: BTreeSet::new(),

@@ -44,7 +44,12 @@ pub struct PlatformPackage {
     pub source_version: String,
     pub base: bool,
     pub sha256: Digest,
+    /// Bytes, of Debian's packages: of others it may be unknown when they are locked, and shapes nothing.
+    #[serde(default, skip_serializing_if = "is_unknown")]
     pub size: u64,
+    /// Whether it is a source distribution, which is built in the sandbox.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub built: bool,
     /// Where npm packages are placed, below the prefix.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub places: Vec<String>,
@@ -89,6 +94,11 @@ pub enum PlatformStep {
     },
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_unknown(size: &u64) -> bool {
+    *size == 0
+}
+
 impl PlatformLock {
     /// The projection of `lockfile`, the lockfile of the environment `name`, on `platform`.
     ///
@@ -129,7 +139,8 @@ impl PlatformLock {
                     source_version: package.source_version.clone(),
                     base: package.base,
                     sha256: artifact.sha256,
-                    size: artifact.size,
+                    size: if package.ecosystem == "debian" { artifact.size } else { 0 },
+                    built: artifact.built,
                     places: artifact.places.clone(),
                 })
             })

@@ -92,13 +92,14 @@ fn write_local(out: &mut String, local: &Local) {
 }
 
 fn row(artifact: &Artifact) -> String {
-    let mut row = format!(
-        "{{ path = {}, sha256 = {}, size = {}, architecture = {}",
-        quoted(&artifact.path),
-        quoted(&artifact.sha256.to_string()),
-        artifact.size,
-        quoted(&artifact.architecture)
-    );
+    let mut row = format!("{{ path = {}, sha256 = {}", quoted(&artifact.path), quoted(&artifact.sha256.to_string()),);
+    if artifact.size > 0 {
+        let _ = write!(row, ", size = {}", artifact.size);
+    }
+    let _ = write!(row, ", architecture = {}", quoted(&artifact.architecture));
+    if artifact.built {
+        row.push_str(", built = true");
+    }
     if !artifact.places.is_empty() {
         let places: Vec<String> = artifact.places.iter().map(|place| quoted(place)).collect();
         let _ = write!(row, ", places = [{}]", places.join(", "));

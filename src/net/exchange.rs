@@ -22,6 +22,12 @@ pub(super) struct Conditions {
     pub validators: Validators,
     /// Ask for the content from this byte on; 0 asks for all of it.
     pub from: u64,
+    /// Ask for this part of the content instead (RFC 9110, 14.2): `bytes=…`.
+    pub range: Option<String>,
+    /// The media types that are wanted (RFC 9110, 12.5.1).
+    pub accept: Option<String>,
+    /// The content may come compressed with gzip.
+    pub gzip: bool,
 }
 
 /// Why an attempt failed.
@@ -98,7 +104,8 @@ impl Client {
         credentials: Option<&Credentials>,
         conditions: &Conditions,
     ) -> Result<Response, Failure> {
-        let mut builder = http.get(address.url().clone()).header(header::ACCEPT_ENCODING, "identity");
+        let encoding = if conditions.gzip { "gzip" } else { "identity" };
+        let mut builder = http.get(address.url().clone()).header(header::ACCEPT_ENCODING, encoding);
         builder = match credentials {
             Some(Credentials::Basic { user, password }) => builder.basic_auth(user, Some(password)),
             Some(Credentials::Bearer(token)) => builder.bearer_auth(token),
@@ -110,6 +117,8 @@ impl Client {
         for (name, value) in [
             (header::IF_NONE_MATCH, &conditions.validators.etag),
             (header::IF_MODIFIED_SINCE, &conditions.validators.last_modified),
+            (header::RANGE, &conditions.range),
+            (header::ACCEPT, &conditions.accept),
         ] {
             if let Some(value) = value.as_deref().and_then(|value| HeaderValue::from_str(value).ok()) {
                 builder = builder.header(name, value);

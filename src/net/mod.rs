@@ -8,6 +8,7 @@ mod address;
 mod body;
 mod download;
 mod exchange;
+mod page;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,6 +20,7 @@ use tokio::sync::Semaphore;
 
 pub use address::{Address, Credentials};
 pub use download::{Download, Event};
+pub use page::{Page, PageAnswer, Part, Piece};
 
 use crate::error::{Context, Error, Kind, Result};
 use exchange::Conditions;
@@ -201,7 +203,7 @@ impl Client {
         known: &Validators,
     ) -> Result<Answer, exchange::Failure> {
         let _place = self.place(request).await;
-        let conditions = Conditions { validators: known.clone(), from: 0 };
+        let conditions = Conditions { validators: known.clone(), ..Conditions::default() };
         let response = self.exchange(http, request, &conditions).await?;
         if response.status() == reqwest::StatusCode::NOT_MODIFIED {
             return Ok(Answer::Unchanged);

@@ -62,6 +62,7 @@ fn artifact(old: Option<&Lockfile>, platform: Platform, chosen: &Chosen) -> Arti
         size: chosen.package.size,
         architecture: chosen.package.architecture.clone(),
         places: Vec::new(),
+        built: false,
         scripts: known.and_then(|artifact| artifact.scripts),
         scripts_sha256: known.and_then(|artifact| artifact.scripts_sha256),
         licences: known.map(|artifact| artifact.licences.clone()).unwrap_or_default(),
