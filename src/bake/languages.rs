@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rayon::prelude::*;
 
-use super::above::Stack;
+use super::above::{self, Stack};
 use super::bins::LanguageBin;
 use super::graph::Graph;
 use super::plan::Planned;
+use super::sources;
 use crate::digest::Digest;
+use crate::ecosystem::debian::script::Script;
 use crate::ecosystem::pypi::wheel::{self, Layout, Locked, WheelPart};
 use crate::error::{Error, Result};
 use crate::layer::Part;
@@ -21,38 +23,63 @@ const INTERPRETER: &str = "python3";
 /// The parts of languages' packages, made while scripts run: what fails fails again where it is needed.
 pub fn early(graph: &Graph<'_>) {
     if let Ok(layout) = layout(graph.lock) {
-        let _ = wheels(graph, &layout, &BTreeMap::new());
+        let ready = installed(graph).into_iter().filter(|package| !package.built);
+        let _ = wheels(graph, &layout, ready.map(|package| (package, package.sha256)).collect(), &BTreeMap::new());
     }
 }
 
 /// Puts Python's packages on top.
 pub fn python(graph: &Graph<'_>, stack: &mut Stack) -> Result<()> {
-    if packages(graph, "pypi").is_empty() {
+    let packages = installed(graph);
+    if packages.is_empty() {
         return Ok(());
     }
     let layout = layout(graph.lock)?;
-    let mut made = wheels(graph, &layout, &BTreeMap::new())?;
+    let mut found = Vec::new();
+    for package in packages {
+        let sha256 = if package.built { sources::wheel(graph, stack, package, &layout)? } else { package.sha256 };
+        found.push((package, sha256));
+    }
+    let mut made = wheels(graph, &layout, found.clone(), &BTreeMap::new())?;
     let taken = taken_twice(&made);
     if !taken.is_empty() {
-        made = wheels(graph, &layout, &taken)?;
+        made = wheels(graph, &layout, found, &taken)?;
     }
     stack.epoch = made.iter().map(|(_, wheel)| wheel.newest_mtime).fold(stack.epoch, u64::max);
     let parts = made.into_iter().map(|(package, wheel)| (package, wheel.part)).collect();
-    push(stack, "python", parts)
+    push(stack, "python", parts)?;
+    let compile = graph.lock.environment.python.as_ref().is_some_and(|python| python.compile);
+    if compile { byte_code(graph, stack, &layout) } else { Ok(()) }
 }
 
-fn packages<'a>(graph: &Graph<'a>, ecosystem: &str) -> Vec<&'a PlatformPackage> {
-    graph.lock.packages.iter().filter(|package| package.ecosystem == ecosystem).collect()
+/// Compiles all modules. The byte-code names the content of its source, not its time (PEP 552).
+fn byte_code(graph: &Graph<'_>, stack: &mut Stack, layout: &Layout) -> Result<()> {
+    let mode = if layout.site.contains("python2") { "" } else { "--invalidation-mode unchecked-hash" };
+    // What cannot be compiled is for other versions, and nobody imports it.
+    let text = format!("{} -m compileall -q {mode} '/{}' || true", layout.interpreter, layout.site);
+    let script = Script { text: &text, env: &BTreeMap::new(), workdir: None };
+    above::run_on_top(graph, stack, "python-byte-code", "Python's byte-code", &script)
+}
+
+/// Python's packages that are in the image.
+fn installed<'a>(graph: &Graph<'a>) -> Vec<&'a PlatformPackage> {
+    let packages = graph.lock.packages.iter();
+    packages.filter(|package| package.ecosystem == "pypi" && package.build_for.is_empty()).collect()
 }
 
 type Wheels<'a> = Vec<(&'a PlatformPackage, WheelPart)>;
 
-fn wheels<'a>(graph: &Graph<'a>, layout: &Layout, leave_out: &BTreeMap<&str, BTreeSet<String>>) -> Result<Wheels<'a>> {
+fn wheels<'a>(
+    graph: &Graph<'a>,
+    layout: &Layout,
+    found: Vec<(&'a PlatformPackage, Digest)>,
+    leave_out: &BTreeMap<&str, BTreeSet<String>>,
+) -> Result<Wheels<'a>> {
     let nothing = BTreeSet::new();
-    packages(graph, "pypi")
+    found
         .into_par_iter()
-        .map(|package| {
-            let locked = Locked { name: &package.name, version: &package.version, sha256: package.sha256 };
+        .map(|(package, sha256)| {
+            let locked = Locked { name: &package.name, version: &package.version, sha256 };
             let leave_out = leave_out.get(package.name.as_str()).unwrap_or(&nothing);
             Ok((package, wheel::part(graph.bakery.store, &locked, layout, leave_out)?))
         })

@@ -12,6 +12,7 @@ mod compose;
 mod graph;
 mod languages;
 mod plan;
+mod sources;
 mod stages;
 
 use std::collections::BTreeSet;

@@ -292,6 +292,8 @@ fn observe(lockfile: &mut Lockfile, lock: &PlatformLock, image: &Baked) {
         }
         artifact.scripts_sha256 = observed.scripts;
         artifact.scripts = Some(match observed.scripts {
+            // Building it runs what it brings.
+            None if artifact.built => Scripts::Sandbox,
             None => Scripts::None,
             Some(_) if accepted.contains(&package.name) => Scripts::Unrun,
             Some(_) => Scripts::Sandbox,

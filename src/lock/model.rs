@@ -74,6 +74,9 @@ pub struct Package {
     /// The packages that need it, on any platform.
     #[serde(default)]
     pub required_by: Vec<String>,
+    /// The packages that it is only there to build: it is not in the image.
+    #[serde(default)]
+    pub build_for: Vec<String>,
     /// What is fetched, by platform.
     pub artifacts: BTreeMap<Platform, Artifact>,
 }
@@ -125,6 +128,14 @@ impl Artifact {
             licences: BTreeSet::new(),
             diversions: BTreeSet::new(),
         }
+    }
+}
+
+impl Artifact {
+    /// The name of the file, without folders and whatever else an address has.
+    pub fn file_name(&self) -> &str {
+        let path = self.path.split(['?', '#']).next().unwrap_or_default();
+        path.rsplit('/').next().unwrap_or_default()
     }
 }
 
@@ -255,13 +266,16 @@ impl Lockfile {
         for package in &mut self.packages {
             package.required_by.sort();
             package.required_by.dedup();
+            package.build_for.sort();
+            package.build_for.dedup();
         }
         self.packages.sort_by(|a, b| {
-            (&a.ecosystem, &a.name, a.artifacts.keys().next(), &a.version).cmp(&(
+            (&a.ecosystem, &a.name, a.artifacts.keys().next(), &a.version, &a.build_for).cmp(&(
                 &b.ecosystem,
                 &b.name,
                 b.artifacts.keys().next(),
                 &b.version,
+                &b.build_for,
             ))
         });
         self.outputs.sort_by_key(|output| output.platform);

@@ -53,6 +53,12 @@ pub struct PlatformPackage {
     /// Where npm packages are placed, below the prefix.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub places: Vec<String>,
+    /// The packages that it is only there to build.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub build_for: Vec<String>,
+    /// The file's name, where it says what kind of archive it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
 }
 
 /// A step of a platform lock: what it does, and the hash of what it takes. Where that comes from is left out.
@@ -142,6 +148,8 @@ impl PlatformLock {
                     size: if package.ecosystem == "debian" { artifact.size } else { 0 },
                     built: artifact.built,
                     places: artifact.places.clone(),
+                    build_for: package.build_for.clone(),
+                    file: artifact.built.then(|| artifact.file_name().to_owned()),
                 })
             })
             .collect();

@@ -57,6 +57,7 @@ fn package(name: &str, version: &str, platforms: &[Platform]) -> Package {
         base: name == "bash",
         requested: (name == "redis-server").then(|| name.to_owned()),
         required_by: vec!["b".to_owned(), "a".to_owned(), "b".to_owned()],
+        build_for: Vec::new(),
         artifacts: platforms.iter().map(|platform| (*platform, artifact(platform))).collect(),
     }
 }

@@ -75,6 +75,9 @@ fn write_package(out: &mut String, package: &Package) {
     if !package.required_by.is_empty() {
         list(out, "required-by", &package.required_by);
     }
+    if !package.build_for.is_empty() {
+        list(out, "build-for", &package.build_for);
+    }
     for (platform, artifact) in &package.artifacts {
         let _ = writeln!(out, "artifacts.{} = {}", quoted(platform.name()), row(artifact));
     }

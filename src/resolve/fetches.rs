@@ -41,6 +41,7 @@ impl Resolver<'_> {
                 base: false,
                 requested: Some(path.to_owned()),
                 required_by: Vec::new(),
+                build_for: Vec::new(),
                 artifacts: BTreeMap::new(),
             });
             for platform in platforms {

@@ -44,6 +44,7 @@ fn package(chosen: &Chosen) -> Package {
         base: chosen.base,
         requested: None,
         required_by: Vec::new(),
+        build_for: Vec::new(),
         artifacts: BTreeMap::new(),
     }
 }

@@ -11,10 +11,11 @@ use crate::ecosystem::pypi::index::{File, FileKind};
 use crate::ecosystem::pypi::name::Name;
 use crate::ecosystem::pypi::requirement::Requirement;
 use crate::ecosystem::pypi::solve::{self, Pin, Request};
+use crate::ecosystem::pypi::source::BuildSystem;
 use crate::ecosystem::pypi::target::Target;
 use crate::error::{Context, Error, Kind, Result};
 use crate::lock::{Artifact, Lockfile, Package};
-use crate::net;
+use crate::net::{self, Download};
 use crate::workspace::{Platform, Python, Settings};
 
 const ECOSYSTEM: &str = "pypi";
@@ -51,14 +52,54 @@ impl Resolver<'_> {
         origins.insert(python.index.clone());
         let client = self.languages.pypi(origins)?;
         let solutions: BTreeMap<Platform, BTreeMap<Name, Pin>> = targets
-            .into_par_iter()
+            .par_iter()
             .map(|(platform, target)| {
-                let request = request(python, target, old, platform, moving)?;
+                let request = request(python, target.clone(), old, *platform, moving)?;
                 let solution = solve::solve(&*client, &request);
-                Ok((platform, solution.context(|| format!("resolving Python packages for {platform}"))?.packages))
+                Ok((*platform, solution.context(|| format!("resolving Python packages for {platform}"))?.packages))
             })
             .collect::<Result<_>>()?;
-        self.merged(&client, old, solutions)
+        let mut packages = self.merged(&client, old, solutions)?;
+        for built in packages.clone() {
+            let of_built = self.build_dependencies(python, &client, &targets, old, &built);
+            packages.extend(of_built.context(|| format!("locking what `{}` is built with", built.name))?);
+        }
+        Ok(packages)
+    }
+
+    /// What a source distribution is built with: nothing of it is in the image.
+    fn build_dependencies(
+        &self,
+        python: &Python,
+        client: &Client<'_>,
+        targets: &BTreeMap<Platform, Target>,
+        old: Option<&Lockfile>,
+        built: &Package,
+    ) -> Result<Vec<Package>> {
+        let mut solutions = BTreeMap::new();
+        for (platform, artifact) in built.artifacts.iter().filter(|(_, artifact)| artifact.built) {
+            let requests = match built.origin.as_str() {
+                URL => vec![net::Request::new(&artifact.path, LARGEST)?],
+                origin => client.requests(&built.name.parse()?, origin, &artifact.path, LARGEST)?,
+            };
+            let label = format!("{} {}", built.name, built.version);
+            let download = Download { label, digest: artifact.sha256, size: None, candidates: requests };
+            self.client.download_all(self.store, &[download], &|_| {}, &|_| {})?;
+            let system = BuildSystem::read(self.store, &artifact.sha256, artifact.file_name())?;
+            let build = Python { packages: system.requires, constraints: Vec::new(), ..python.clone() };
+            let old = old.map(|old| Lockfile { packages: build_packages(old, &built.name), ..old.clone() });
+            let request = request(&build, targets[platform].clone(), old.as_ref(), *platform, &Moving::Nothing)?;
+            solutions.insert(*platform, solve::solve(client, &request)?.packages);
+        }
+        let mut packages = self.merged(client, old, solutions)?;
+        for package in &mut packages {
+            if package.artifacts.values().any(|artifact| artifact.built) {
+                return Err(Error::no(format!("`{}` {} has no wheel", package.name, package.version))
+                    .hint("what packages are built with must have wheels itself"));
+            }
+            package.build_for = vec![built.name.clone()];
+        }
+        Ok(packages)
     }
 
     fn merged(
@@ -84,6 +125,7 @@ impl Resolver<'_> {
                     base: false,
                     requested: None,
                     required_by: Vec::new(),
+                    build_for: Vec::new(),
                     artifacts: BTreeMap::new(),
                 });
                 package.required_by.extend(pin.required_by.iter().map(Name::to_string));
@@ -139,6 +181,12 @@ fn requests(client: &Client<'_>, name: &Name, file: &File) -> Result<Vec<net::Re
     }
 }
 
+/// What an old lock has to build a package with, as if it were asked for.
+fn build_packages(old: &Lockfile, built: &str) -> Vec<Package> {
+    let wanted = old.packages.iter().filter(|package| package.build_for.iter().any(|name| name == built));
+    wanted.map(|package| Package { build_for: Vec::new(), ..package.clone() }).collect()
+}
+
 /// What to ask the solver for one platform.
 fn request(
     python: &Python,
@@ -159,7 +207,8 @@ fn request(
         }
     }
     let pins = old.into_iter().flat_map(|old| &old.packages);
-    let pins = pins.filter(|package| package.ecosystem == ECOSYSTEM && package.artifacts.contains_key(&platform));
+    let pins = pins.filter(|package| package.ecosystem == ECOSYSTEM && package.build_for.is_empty());
+    let pins = pins.filter(|package| package.artifacts.contains_key(&platform));
     for package in pins.filter(|_| *moving != Moving::Everything) {
         // What an earlier kiln has written is read leniently: it is only preferred.
         if let (Ok(name), Ok(version)) = (package.name.parse(), package.version.parse()) {

@@ -126,7 +126,7 @@ pub struct Python {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lock: Option<ForeignLock>,
     /// The origin of packages.
-    #[serde(skip_serializing_if = "is_pypi")]
+    #[serde(default = "pypi", skip_serializing_if = "is_pypi")]
     pub index: String,
     /// Other origins, each with the names that come from it and from nowhere else.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -137,6 +137,10 @@ pub struct Python {
     /// Whether modules are compiled to byte-code.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub compile: bool,
+}
+
+fn pypi() -> String {
+    "pypi".to_owned()
 }
 
 fn is_pypi(origin: &str) -> bool {

@@ -12,6 +12,7 @@ pub mod page;
 pub mod ranges;
 pub mod requirement;
 pub mod solve;
+pub mod source;
 pub mod tags;
 pub mod target;
 pub mod wheel;
