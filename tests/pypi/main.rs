@@ -7,6 +7,7 @@ mod scenario;
 #[path = "../support/server.rs"]
 #[allow(dead_code, reason = "each test target uses its part")]
 mod server;
+mod uv;
 
 /// Prints a line past the test harness, which keeps what passing tests print to itself.
 fn say(line: &str) {

@@ -21,6 +21,7 @@ use super::metadata::Basis;
 use super::name::Name;
 use super::requirement::Requirement;
 use super::target::Target;
+use crate::digest::Digest;
 use crate::error::Result;
 use ahead::{Ahead, Ending, THREADS};
 use search::Search;
@@ -41,6 +42,8 @@ pub struct Request {
     /// Where a project comes from, and from nowhere else; `pypi` for those that are not named.
     pub sources: BTreeMap<Name, String>,
     pub prereleases: Prereleases,
+    /// For projects that have any: the only files that may be used, where the index gives hashes.
+    pub hashes: BTreeMap<Name, BTreeSet<Digest>>,
     /// Projects whose source distributions may not be used.
     pub only_wheels: BTreeSet<Name>,
 }
@@ -56,6 +59,7 @@ impl Request {
             moving: BTreeSet::new(),
             sources: BTreeMap::new(),
             prereleases: Prereleases::default(),
+            hashes: BTreeMap::new(),
             only_wheels: BTreeSet::new(),
         }
     }

@@ -61,6 +61,7 @@ impl fmt::Display for Reason {
                 Fit::OtherPlatform | Fit::Fits(_) => "has only wheels for other platforms",
             }),
             Self::Unusable(Why::OnlySource) => formatter.write_str("has no wheel, and is not to be built"),
+            Self::Unusable(Why::OtherHashes) => formatter.write_str("has no file with a hash that is allowed"),
             Self::OtherPython(requires) => write!(formatter, "needs Python {requires}"),
             Self::Impossible(requirement) => {
                 write!(formatter, "requires `{requirement}`, which no version can be")

@@ -65,6 +65,8 @@ pub(super) enum Why {
     NoWheelFits(Fit),
     /// It would have to be built, which is not wanted.
     OnlySource,
+    /// None of its files has a hash that is allowed.
+    OtherHashes,
 }
 
 impl<'a> Universe<'a> {
@@ -166,12 +168,17 @@ impl<'a> Universe<'a> {
         let name = &candidates.project.name;
         let version = &candidates.versions[at];
         let forgiven = self.allowed_yanked.get(name).is_some_and(|versions| versions.contains(version));
-        let yanked = |file: &Listed| file.yanked.clone().filter(|_| !forgiven);
+        let allowed = self.request.hashes.get(name);
+        let expected = |file: &Listed| match (allowed, file.sha256) {
+            (Some(allowed), Some(digest)) => allowed.contains(&digest),
+            _ => true,
+        };
+        let usable = |file: &Listed| expected(file) && (file.yanked.is_none() || forgiven);
         // Among equals the first listed one counts.
         let mut best: Option<(Option<Fit>, Option<&(u64, String)>, usize)> = None;
         for (place, file) in release.wheels.iter().enumerate() {
             let Filename::Wheel(wheel) = &file.filename else { continue };
-            let fit = yanked(file).is_none().then(|| self.tags.fit(wheel));
+            let fit = usable(file).then(|| self.tags.fit(wheel));
             let fits = matches!(fit, Some(Fit::Fits(_)));
             let rank = (fit, wheel.build.as_ref().filter(|_| fits), place);
             if best.is_none_or(|best| (rank.0, rank.1) > (best.0, best.1)) {
@@ -181,12 +188,15 @@ impl<'a> Universe<'a> {
         if let Some((Some(Fit::Fits(_)), _, place)) = best {
             return Choice::Wheel(place);
         }
-        let source = release.sources.iter().position(|file| yanked(file).is_none());
+        let source = release.sources.iter().position(usable);
         let may_build = !self.request.only_wheels.contains(name);
         match (source.filter(|_| may_build), best) {
             (Some(source), best) => Choice::Source(source, best.map(|(_, _, place)| place)),
             (None, Some((Some(fit), _, _))) => Choice::Unusable(Why::NoWheelFits(fit)),
             (None, None) if source.is_some() => Choice::Unusable(Why::OnlySource),
+            (None, _) if !release.wheels.iter().chain(&release.sources).any(expected) => {
+                Choice::Unusable(Why::OtherHashes)
+            }
             (None, _) => {
                 let reason = release.wheels.iter().chain(&release.sources).find_map(|file| file.yanked.clone());
                 Choice::Unusable(Why::Yanked(reason.unwrap_or_default()))
