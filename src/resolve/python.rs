@@ -8,6 +8,8 @@ use super::{Moving, Resolver, URL, of};
 use crate::digest::Digest;
 use crate::ecosystem::pypi::client::Client;
 use crate::ecosystem::pypi::index::{File, FileKind};
+use crate::ecosystem::pypi::locks::LockKind;
+use crate::ecosystem::pypi::metadata::Basis;
 use crate::ecosystem::pypi::name::Name;
 use crate::ecosystem::pypi::requirement::Requirement;
 use crate::ecosystem::pypi::solve::{self, Pin, Request};
@@ -16,7 +18,7 @@ use crate::ecosystem::pypi::target::Target;
 use crate::error::{Context, Error, Kind, Result};
 use crate::lock::{Artifact, Lockfile, Package};
 use crate::net::{self, Download};
-use crate::workspace::{Platform, Python, Settings};
+use crate::workspace::{ForeignLock, Platform, Python, Settings};
 
 const ECOSYSTEM: &str = "pypi";
 /// The largest wheel or source distribution, in bytes.
@@ -54,9 +56,15 @@ impl Resolver<'_> {
         let solutions: BTreeMap<Platform, BTreeMap<Name, Pin>> = targets
             .par_iter()
             .map(|(platform, target)| {
-                let request = request(python, target.clone(), old, *platform, moving)?;
-                let solution = solve::solve(&*client, &request);
-                Ok((*platform, solution.context(|| format!("resolving Python packages for {platform}"))?.packages))
+                let pins = match &python.lock {
+                    Some(lock) => self.taken(&client, lock, &python.index, target),
+                    None => request(python, target.clone(), old, *platform, moving)
+                        .and_then(|request| solve::solve(&*client, &request))
+                        .map(|solution| solution.packages),
+                };
+                let pins = pins.context(|| format!("resolving Python packages for {platform}"))?;
+                pins.values().try_for_each(|pin| check_hash(python, pin))?;
+                Ok((*platform, pins))
             })
             .collect::<Result<_>>()?;
         let mut packages = self.merged(&client, old, solutions)?;
@@ -65,6 +73,47 @@ impl Resolver<'_> {
             packages.extend(of_built.context(|| format!("locking what `{}` is built with", built.name))?);
         }
         Ok(packages)
+    }
+
+    /// The pins of another tool's lock, as they are. Files are taken from the origin where it has them.
+    fn taken(
+        &self,
+        client: &Client<'_>,
+        lock: &ForeignLock,
+        index: &str,
+        target: &Target,
+    ) -> Result<BTreeMap<Name, Pin>> {
+        let text = std::fs::read_to_string(self.root.join(&lock.path)).context(|| format!("reading `{}`", lock.path))?;
+        if Digest::of(text.as_bytes()) != lock.sha256 {
+            return Err(Error::new(format!("`{}` has changed while it was read", lock.path)));
+        }
+        let name = lock.path.rsplit('/').next().unwrap_or_default();
+        let kind = LockKind::of(name).ok_or_else(|| {
+            Error::new(format!("`{}` is no lockfile that is known", lock.path))
+                .hint("there are: uv.lock, pylock.toml, poetry.lock")
+        })?;
+        let mut pins = BTreeMap::new();
+        for locked in kind.parse(&text, target)? {
+            let mut nowhere = locked.clone();
+            nowhere.file.url = None;
+            // Where it is served from is the machine's business, if its hash says that it is the same.
+            let file = match nowhere.file(client, index).ok().filter(|_| locked.file.sha256.is_some()) {
+                Some(file) => file,
+                None => locked.file(client, index)?,
+            };
+            let pin = Pin {
+                name: locked.name.clone(),
+                version: locked.version,
+                extras: BTreeSet::new(),
+                asked: Vec::new(),
+                required_by: BTreeSet::new(),
+                file,
+                basis: Basis::Certain,
+                yanked: None,
+            };
+            pins.insert(locked.name, pin);
+        }
+        Ok(pins)
     }
 
     /// What a source distribution is built with: nothing of it is in the image.
@@ -86,7 +135,7 @@ impl Resolver<'_> {
             let download = Download { label, digest: artifact.sha256, size: None, candidates: requests };
             self.client.download_all(self.store, &[download], &|_| {}, &|_| {})?;
             let system = BuildSystem::read(self.store, &artifact.sha256, artifact.file_name())?;
-            let build = Python { packages: system.requires, constraints: Vec::new(), ..python.clone() };
+            let build = Python { packages: system.requires, constraints: Vec::new(), lock: None, ..python.clone() };
             let old = old.map(|old| Lockfile { packages: build_packages(old, &built.name), ..old.clone() });
             let request = request(&build, targets[platform].clone(), old.as_ref(), *platform, &Moving::Nothing)?;
             solutions.insert(*platform, solve::solve(client, &request)?.packages);
@@ -172,6 +221,16 @@ impl Resolver<'_> {
         }
         Err(failed)
     }
+}
+
+/// A requirements file may say which files it accepts.
+fn check_hash(python: &Python, pin: &Pin) -> Result<()> {
+    let Some(allowed) = python.hashes.get(pin.name.as_str()) else { return Ok(()) };
+    if pin.file.sha256.is_some_and(|found| allowed.contains(&found)) {
+        return Ok(());
+    }
+    Err(Error::no(format!("the hash of `{}` is not among those that the requirements file allows", pin.file.filename))
+        .hint("it lists other files of this version, or the index serves another one: compare their hashes"))
 }
 
 fn requests(client: &Client<'_>, name: &Name, file: &File) -> Result<Vec<net::Request>> {

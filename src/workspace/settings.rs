@@ -1,7 +1,7 @@
 //! The effective settings of an environment: its definition with everything it extends and all defaults
 //! filled in. The lockfile holds them as they stand here, so a build needs no definition.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -122,6 +122,9 @@ pub struct Python {
     /// What must hold for packages that are needed anyhow, sorted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub constraints: Vec<String>,
+    /// By name, the only files that requirements files allow.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub hashes: BTreeMap<String, BTreeSet<Digest>>,
     /// A lockfile of another tool, whose pins are taken as they are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lock: Option<ForeignLock>,
