@@ -76,7 +76,7 @@ impl Client {
         let mut address = request.address.clone();
         for _ in 0..=REDIRECTS {
             let credentials = request.credentials.as_ref().filter(|_| address.same_server(&request.address));
-            let response = self.send(http, &address, credentials, conditions).await?;
+            let response = self.send(http, &address, credentials, request.accept, conditions).await?;
             let status = response.status();
             match status {
                 StatusCode::OK | StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED => return Ok(response),
@@ -96,6 +96,7 @@ impl Client {
         http: &reqwest::Client,
         address: &Address,
         credentials: Option<&Credentials>,
+        accept: Option<&'static str>,
         conditions: &Conditions,
     ) -> Result<Response, Failure> {
         let mut builder = http.get(address.url().clone()).header(header::ACCEPT_ENCODING, "identity");
@@ -104,6 +105,9 @@ impl Client {
             Some(Credentials::Bearer(token)) => builder.bearer_auth(token),
             None => builder,
         };
+        if let Some(accept) = accept {
+            builder = builder.header(header::ACCEPT, accept);
+        }
         if conditions.from > 0 {
             builder = builder.header(header::RANGE, format!("bytes={}-", conditions.from));
         }
