@@ -4,6 +4,7 @@ pub mod bins;
 mod collation;
 pub mod index;
 pub mod integrity;
+pub mod lockfile;
 mod npmrc;
 pub mod origin;
 pub mod packument;

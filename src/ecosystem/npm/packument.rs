@@ -126,6 +126,17 @@ impl Manifest {
     }
 }
 
+impl Manifest {
+    /// Reads what a lockfile of npm's says of a package; its `dist` is empty.
+    pub(super) fn of_lock(name: &str, package: &serde_json::Map<String, Value>) -> Result<Self> {
+        let raw = RawManifest::deserialize(Value::Object(package.clone()))
+            .map_err(|error| Error::new("it is not what npm writes").kind(Kind::Corrupt).caused_by(error))?;
+        let version = text(&raw.version).unwrap_or_default();
+        raw.manifest(name, &version)?
+            .ok_or_else(|| Error::new(format!("its version, `{version}`, is none")).kind(Kind::Corrupt))
+    }
+}
+
 /// JSON without a byte order mark, which old editors put at its beginning.
 pub(super) fn strip_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)

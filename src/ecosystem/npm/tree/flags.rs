@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Request;
 use super::graph::{EdgeKind, Graph, NodeId};
+use crate::ecosystem::npm::platform::{Engines, Platform};
 use crate::error::{Error, Result};
 
 /// Nodes that only optional dependencies lead to.
@@ -38,33 +38,57 @@ fn goes_with(graph: &Graph, node: NodeId, gone: &BTreeSet<NodeId>) -> BTreeSet<N
 ///
 /// Fails ([`Kind::No`](crate::error::Kind::No)) if a package that is needed could not be had, or is not for the
 /// platform.
-pub(super) fn kept(graph: &Graph, failures: &BTreeSet<NodeId>, request: &Request) -> Result<BTreeMap<NodeId, bool>> {
+pub(super) fn kept(
+    graph: &Graph,
+    failures: &BTreeSet<NodeId>,
+    platform: &Platform,
+    engines: &Engines,
+) -> Result<BTreeMap<NodeId, bool>> {
     let optional = optional(graph);
-    let all: Vec<NodeId> = graph.all().into_iter().skip(1).collect();
     let mut gone = BTreeSet::new();
-    for node in all.iter().filter(|node| failures.contains(node)) {
-        match &graph.nodes[*node].failed {
-            Some(error) if !optional.contains(node) => return Err(error.clone()),
-            _ => gone.extend(goes_with(graph, *node, &gone)),
+    for node in graph.all().into_iter().filter(|node| failures.contains(node)) {
+        match &graph.nodes[node].failed {
+            Some(error) if !optional.contains(&node) => return Err(error.clone()),
+            _ => gone.extend(goes_with(graph, node, &gone)),
         }
     }
+    fitting(graph, &optional, gone, platform, engines)
+}
+
+/// The same for a tree in which all could be had; `ignored` nodes may be for any platform.
+pub(super) fn kept_of(
+    graph: &Graph,
+    ignored: &BTreeSet<NodeId>,
+    platform: &Platform,
+    engines: &Engines,
+) -> Result<BTreeMap<NodeId, bool>> {
+    fitting(graph, &optional(graph), ignored.clone(), platform, engines)
+}
+
+fn fitting(
+    graph: &Graph,
+    optional: &BTreeSet<NodeId>,
+    mut gone: BTreeSet<NodeId>,
+    platform: &Platform,
+    engines: &Engines,
+) -> Result<BTreeMap<NodeId, bool>> {
+    let all: Vec<NodeId> = graph.all().into_iter().skip(1).collect();
     for node in &all {
         let manifest = &graph.nodes[*node].manifest;
-        let fits = request.platform.fits(manifest);
+        let fits = platform.fits(manifest);
         if !optional.contains(node) {
             if !fits {
-                return Err(unfit(graph, *node, request));
+                return Err(unfit(graph, *node, platform));
             }
-        } else if !gone.contains(node) && !(fits && request.engines.fit(manifest)) {
+        } else if !gone.contains(node) && !(fits && engines.fit(manifest)) {
             gone.extend(goes_with(graph, *node, &gone));
         }
     }
     Ok(all.into_iter().filter(|node| !gone.contains(node)).map(|node| (node, optional.contains(&node))).collect())
 }
 
-fn unfit(graph: &Graph, node: NodeId, request: &Request) -> Error {
+fn unfit(graph: &Graph, node: NodeId, platform: &Platform) -> Error {
     let manifest = &graph.nodes[node].manifest;
-    let platform = &request.platform;
     let lists = [("os", &manifest.os), ("cpu", &manifest.cpu), ("libc", &manifest.libc)];
     let wants: Vec<String> =
         lists.iter().filter(|(_, list)| !list.is_empty()).map(|(kind, list)| format!("{kind} {}", list.join(", "))).collect();

@@ -129,10 +129,50 @@ pub fn solve(index: &dyn Index, request: &Request) -> Result<Vec<Placed>> {
     builder.run()?;
     let Builder { graph, failures, .. } = builder;
     flags::check_known(&graph)?;
-    let kept = flags::kept(&graph, &failures, request)?;
-    let mut placed: Vec<Placed> = kept.iter().map(|(node, optional)| placed(&graph, *node, *optional, &kept)).collect();
-    placed.sort_by(|one, other| one.path.cmp(&other.path));
-    Ok(placed)
+    let kept = flags::kept(&graph, &failures, &request.platform, &request.engines)?;
+    Ok(all_placed(&graph, &kept))
+}
+
+/// A package of a lockfile that npm wrote.
+#[derive(Clone, Debug)]
+pub(super) struct Locked {
+    /// The folders from the top down, it last.
+    pub names: Vec<String>,
+    pub manifest: Manifest,
+    pub bundled: bool,
+    pub only_for_development: bool,
+}
+
+/// The tree that a lockfile fixes, for one platform. Outer packages come first in `locked`.
+pub(super) fn from_lock(
+    project: Manifest,
+    locked: Vec<Locked>,
+    platform: &Platform,
+    engines: &Engines,
+) -> Result<Vec<Placed>> {
+    let mut graph = Graph::new(project, Rules::default());
+    let mut left_out = BTreeSet::new();
+    for package in locked {
+        let Some((name, above)) = package.names.split_last() else { continue };
+        let mut parent = 0;
+        for name in above {
+            parent = graph.nodes[parent].children.get(&graph::folded(name)).copied().unwrap_or(parent);
+        }
+        let node = graph.child(name, Arc::new(package.manifest), None, parent);
+        graph.nodes[node].unpacked = package.bundled;
+        if package.only_for_development {
+            left_out.insert(node);
+        }
+    }
+    let mut kept = flags::kept_of(&graph, &left_out, platform, engines)?;
+    kept.retain(|node, _| !left_out.contains(node));
+    Ok(all_placed(&graph, &kept))
+}
+
+fn all_placed(graph: &Graph, kept: &BTreeMap<graph::NodeId, bool>) -> Vec<Placed> {
+    let mut all: Vec<Placed> = kept.iter().map(|(node, optional)| placed(graph, *node, *optional, kept)).collect();
+    all.sort_by(|one, other| one.path.cmp(&other.path));
+    all
 }
 
 fn placed(graph: &Graph, node: graph::NodeId, optional: bool, kept: &BTreeMap<graph::NodeId, bool>) -> Placed {
