@@ -7,6 +7,7 @@ mod registry;
 #[path = "../support/server.rs"]
 #[allow(dead_code, reason = "each test file uses its part")]
 mod server;
+mod semver;
 mod sets;
 mod solving;
 mod tree;

@@ -37,7 +37,7 @@ pub fn real(test: &str) -> bool {
     real
 }
 
-fn ask(words: &[&str]) -> Option<String> {
+pub fn ask(words: &[&str]) -> Option<String> {
     let output = Command::new(words[0]).args(&words[1..]).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
@@ -53,17 +53,25 @@ pub fn scratch(name: &str) -> PathBuf {
     folder
 }
 
+/// What is said of an npm that did not end in time.
+pub const ENDLESS: &str = "npm did not end within five minutes";
+
 /// Runs npm; what it says if it fails.
 pub fn npm(folder: &Path, arguments: &[&str]) -> Result<(), String> {
-    let output = Command::new("npm")
+    let output = Command::new("timeout")
         .current_dir(folder)
+        .args(["300", "npm"])
         .args(arguments)
         .args(["--ignore-scripts", "--no-audit", "--no-fund", "--cache"])
         .arg(scratch("cache"))
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    if output.status.success() { Ok(()) } else { Err(said) }
+    match output.status.code() {
+        Some(0) => Ok(()),
+        Some(124) => Err(ENDLESS.into()),
+        _ => Err(said),
+    }
 }
 
 fn engines() -> Engines {
@@ -186,6 +194,7 @@ fn what_npm_installs_is_what_kiln_makes() {
         }
         if again != placed {
             found.push("locking again gave another tree".into());
+            found.extend(differences(&ours(&again), &ours(&placed)).into_iter().map(|line| line.replace("npm ", "before ")));
         }
         if found.is_empty() {
             match parts(&registry, &store, &placed) {
