@@ -82,7 +82,7 @@ impl Client {
         let mut address = request.address.clone();
         for _ in 0..=REDIRECTS {
             let credentials = request.credentials.as_ref().filter(|_| address.same_server(&request.address));
-            let response = self.send(http, &address, credentials, conditions).await?;
+            let response = self.send(http, &address, credentials, request.accept, conditions).await?;
             let status = response.status();
             match status {
                 StatusCode::OK | StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED => return Ok(response),
@@ -102,6 +102,7 @@ impl Client {
         http: &reqwest::Client,
         address: &Address,
         credentials: Option<&Credentials>,
+        accept: Option<&'static str>,
         conditions: &Conditions,
     ) -> Result<Response, Failure> {
         let encoding = if conditions.gzip { "gzip" } else { "identity" };
@@ -111,6 +112,9 @@ impl Client {
             Some(Credentials::Bearer(token)) => builder.bearer_auth(token),
             None => builder,
         };
+        if let Some(accept) = accept {
+            builder = builder.header(header::ACCEPT, accept);
+        }
         if conditions.from > 0 {
             builder = builder.header(header::RANGE, format!("bytes={}-", conditions.from));
         }

@@ -84,13 +84,21 @@ pub struct Request {
     pub credentials: Option<Credentials>,
     /// At most this many requests to the host at once, if fewer than the settings allow.
     pub gentle: Option<usize>,
+    /// The media types wanted, as the header `Accept` has them (RFC 9110, 12.5.1).
+    pub accept: Option<&'static str>,
 }
 
 impl Request {
     /// A request for `url` (`http`, `https` or `file`). User and password in it become its credentials.
     pub fn new(url: &str, maximum: u64) -> Result<Self> {
         let (address, credentials) = Address::parse(url)?;
-        Ok(Self { address, maximum, credentials, gentle: None })
+        Ok(Self { address, maximum, credentials, gentle: None, accept: None })
+    }
+
+    /// The same request for content of these media types.
+    pub fn accepting(mut self, accept: &'static str) -> Self {
+        self.accept = Some(accept);
+        self
     }
 
     /// The same request with these credentials, unless the address brought its own.

@@ -83,7 +83,8 @@ impl Resolver<'_> {
         index: &str,
         target: &Target,
     ) -> Result<BTreeMap<Name, Pin>> {
-        let text = std::fs::read_to_string(self.root.join(&lock.path)).context(|| format!("reading `{}`", lock.path))?;
+        let text =
+            std::fs::read_to_string(self.root.join(&lock.path)).context(|| format!("reading `{}`", lock.path))?;
         if Digest::of(text.as_bytes()) != lock.sha256 {
             return Err(Error::new(format!("`{}` has changed while it was read", lock.path)));
         }
