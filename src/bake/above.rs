@@ -36,7 +36,7 @@ pub struct Stack {
 
 impl Stack {
     /// Puts a layer of one part on top; `key` says what it is made of.
-    fn push(&mut self, name: String, note: String, part: Part) -> Result<()> {
+    pub fn push(&mut self, name: String, note: String, part: Part) -> Result<()> {
         self.key = Digest::of(&canonical::to_vec(&(self.key, &name, part.content))?);
         self.folders.add(&part.directories);
         let parts = vec![part];

@@ -107,6 +107,7 @@ fn composition<'a>(graph: &Graph<'a>, layers: bool) -> Result<Composition<'a>> {
     let epoch = top.map_or(0, |stage| stage.epoch);
     let mut stack = Stack { layers: planned, folders, key, epoch, scripts: Vec::new() };
     languages::python(graph, &mut stack)?;
+    languages::npm(graph, &mut stack)?;
     above::steps(graph, &mut stack)?;
     stack.layers.push(lock_layer(graph, &lock, &stack.folders)?);
     let stages = base.into_iter().chain(last).chain(stack.scripts).collect();

@@ -96,6 +96,9 @@ pub struct Artifact {
     /// Where npm packages are placed, below the prefix: `node_modules/a/node_modules/b`. Sorted.
     #[serde(default)]
     pub places: Vec<String>,
+    /// The links to programs of npm packages, below the prefix, and where they lead.
+    #[serde(default)]
+    pub links: BTreeMap<String, String>,
     /// Whether it is a source distribution, which is built in the sandbox.
     #[serde(default)]
     pub built: bool,
@@ -122,6 +125,7 @@ impl Artifact {
             size: 0,
             architecture: "all".to_owned(),
             places: Vec::new(),
+            links: BTreeMap::new(),
             built: false,
             scripts: None,
             scripts_sha256: None,

@@ -53,6 +53,9 @@ pub struct PlatformPackage {
     /// Where npm packages are placed, below the prefix.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub places: Vec<String>,
+    /// The links to programs of npm packages, below the prefix, and where they lead.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub links: BTreeMap<String, String>,
     /// The packages that it is only there to build.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub build_for: Vec<String>,
@@ -148,6 +151,7 @@ impl PlatformLock {
                     size: if package.ecosystem == "debian" { artifact.size } else { 0 },
                     built: artifact.built,
                     places: artifact.places.clone(),
+                    links: artifact.links.clone(),
                     build_for: package.build_for.clone(),
                     file: artifact.built.then(|| artifact.file_name().to_owned()),
                 })

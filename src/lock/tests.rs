@@ -41,6 +41,7 @@ fn package(name: &str, version: &str, platforms: &[Platform]) -> Package {
         size: 1000,
         architecture: platform.architecture().to_owned(),
         places: Vec::new(),
+        links: BTreeMap::new(),
         built: false,
         scripts: Some(Scripts::Sandbox),
         scripts_sha256: Some(Digest::of(b"script")),

@@ -107,6 +107,11 @@ fn row(artifact: &Artifact) -> String {
         let places: Vec<String> = artifact.places.iter().map(|place| quoted(place)).collect();
         let _ = write!(row, ", places = [{}]", places.join(", "));
     }
+    if !artifact.links.is_empty() {
+        let links: Vec<String> =
+            artifact.links.iter().map(|(link, target)| format!("{} = {}", quoted(link), quoted(target))).collect();
+        let _ = write!(row, ", links = {{ {} }}", links.join(", "));
+    }
     if let Some(scripts) = artifact.scripts {
         let name = match scripts {
             Scripts::None => "none",

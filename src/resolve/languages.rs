@@ -4,6 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use super::lock;
+use crate::ecosystem::npm::index::Registry;
+use crate::ecosystem::npm::origin::Registries;
+use crate::ecosystem::npm::platform::Engines;
 use crate::ecosystem::origin::Origins;
 use crate::ecosystem::pypi;
 use crate::error::Result;
@@ -25,6 +28,12 @@ pub struct Languages<'a> {
 impl<'a> Languages<'a> {
     pub fn new(net: &'a net::Client, store: &'a Store, origins: Origins, now: u64) -> Self {
         Self { net, store, origins, now, pypi: Mutex::default() }
+    }
+
+    /// The registries of npm's packages, for the image's own Node.js.
+    pub(super) fn npm(&self, engines: Engines) -> Result<Registry<'a>> {
+        let registries = Registries::find(self.origins.configured.get("npm"), &self.origins.machine)?;
+        Ok(Registry::new(self.store, self.net, registries, engines))
     }
 
     /// A client of Python's origins with these names.

@@ -10,6 +10,7 @@ use super::{LOCAL, URL, lock};
 use crate::ecosystem::debian::archive::{self, Access, Keys};
 use crate::ecosystem::debian::date;
 use crate::ecosystem::debian::sources::{Place, Sources};
+use crate::ecosystem::npm::platform::Engines;
 use crate::error::{Context, Error, Result};
 use crate::lock::{Artifact, Lockfile, Package};
 use crate::net::{Client, Request};
@@ -62,6 +63,7 @@ impl<'a> Locator<'a> {
                 let client = self.languages.pypi(BTreeSet::from([origin.to_owned()]))?;
                 client.requests(&package.name.parse()?, origin, path, size)
             }
+            "npm" => self.languages.npm(Engines::default())?.located(&package.name, path, size),
             _ => python_file(&self.languages, origin, path),
         }
     }

@@ -63,6 +63,7 @@ fn artifact(old: Option<&Lockfile>, platform: Platform, chosen: &Chosen) -> Arti
         size: chosen.package.size,
         architecture: chosen.package.architecture.clone(),
         places: Vec::new(),
+        links: BTreeMap::new(),
         built: false,
         scripts: known.and_then(|artifact| artifact.scripts),
         scripts_sha256: known.and_then(|artifact| artifact.scripts_sha256),

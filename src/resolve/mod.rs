@@ -11,6 +11,7 @@ mod languages;
 mod local;
 mod locator;
 mod merge;
+mod npm;
 mod python;
 
 pub use copies::copies;
@@ -111,7 +112,9 @@ impl<'a> Resolver<'a> {
         };
         let mut packages = debian.packages;
         let python = self.python(settings, &packages, old, kept, moving)?;
+        let npm = self.npm(settings, &packages, old, kept, moving)?;
         packages.extend(python);
+        packages.extend(npm);
         packages.extend(self.fetches(settings, old)?);
         let mut lockfile = Lockfile {
             version: VERSION,

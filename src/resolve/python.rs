@@ -294,11 +294,7 @@ fn request(
 
 /// The interpreter and the C library that the image has on `platform`: those of its Debian packages.
 fn target(python: &Python, packages: &[Package], platform: Platform) -> Result<Target> {
-    let version = |name: &str| {
-        let mut all = packages.iter().filter(|package| package.ecosystem == "debian");
-        let package = all.find(|package| package.name == name && package.artifacts.contains_key(&platform));
-        package.map(|package| upstream(&package.version))
-    };
+    let version = |name: &str| debian_version(packages, platform, name).map(|version| upstream(&version));
     let asked = python.interpreter.as_deref().unwrap_or("python3");
     let default = version(asked).ok_or_else(|| {
         Error::no(format!("there are Python packages, and no interpreter: `{asked}` is not among Debian's packages"))
@@ -315,8 +311,15 @@ fn target(python: &Python, packages: &[Package], platform: Platform) -> Result<T
     Target::new(&full, platform.architecture(), glibc)
 }
 
+/// The version of one of Debian's packages.
+pub(super) fn debian_version(packages: &[Package], platform: Platform, name: &str) -> Option<String> {
+    let mut all = packages.iter().filter(|package| package.ecosystem == "debian");
+    let package = all.find(|package| package.name == name && package.artifacts.contains_key(&platform))?;
+    Some(package.version.clone())
+}
+
 /// The upstream version's numbers in a version of Debian's: `2.41` of `2.41-12+deb13u1`.
-fn upstream(version: &str) -> String {
+pub(super) fn upstream(version: &str) -> String {
     let version = version.split_once(':').map_or(version, |(_, version)| version);
     version.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect::<String>().trim_end_matches('.').to_owned()
 }

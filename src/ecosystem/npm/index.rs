@@ -224,6 +224,26 @@ impl<'a> Registry<'a> {
         Ok(requests)
     }
 
+    /// Where a tarball is below its registry: what a lock says of it, as it names no host.
+    pub fn path(&self, name: &str, url: &str) -> String {
+        let url = url.split(['?', '#']).next().unwrap_or_default();
+        let places = self.registries.of(name);
+        let below = places.iter().find_map(|place| url.strip_prefix(place.address.as_str().trim_end_matches('/')));
+        match below.and_then(|rest| rest.strip_prefix('/')) {
+            Some(path) => path.to_owned(),
+            None => format!("{name}/-/{}", url.rsplit('/').next().unwrap_or_default()),
+        }
+    }
+
+    /// Where a tarball is that a lock has this path of.
+    pub fn located(&self, name: &str, path: &str, maximum: u64) -> Result<Vec<Request>> {
+        let at = |place: &&Place| -> Result<Request> {
+            let url = format!("{}/{path}", place.address.as_str().trim_end_matches('/'));
+            Ok(Request::new(&url, maximum)?.with_credentials(place.credentials.clone()))
+        };
+        self.registries.of(name).iter().map(at).collect()
+    }
+
     /// Fills in what a lockfile of npm left out: addresses and hashes that the registry knows.
     pub fn complete(&self, placed: &mut [Placed]) -> Result<()> {
         let lacking = |placed: &Placed| !placed.bundled && (placed.tarball.is_empty() || placed.integrity.is_none());

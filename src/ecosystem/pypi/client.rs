@@ -105,7 +105,13 @@ impl<'a> Client<'a> {
                 return read(&content, kept.media_type.as_deref(), &kept.address);
             }
         }
-        let request = Request { address, maximum: page::LARGEST, credentials: place.credentials.clone(), gentle: None };
+        let request = Request {
+            address,
+            maximum: page::LARGEST,
+            credentials: place.credentials.clone(),
+            gentle: None,
+            accept: None,
+        };
         let accept = format!("{}, {};q=0.2, text/html;q=0.1", page::JSON, page::HTML);
         let known = kept.as_ref().map(|kept| kept.validators.clone()).unwrap_or_default();
         let answer = self.net.page(&request, &accept, &known)?;

@@ -40,7 +40,7 @@ pub(super) struct Remote<'a> {
 
 impl Remote<'_> {
     fn request(&self, address: Address, maximum: u64) -> Request {
-        Request { address, maximum, credentials: self.credentials.clone(), gentle: None }
+        Request { address, maximum, credentials: self.credentials.clone(), gentle: None, accept: None }
     }
 
     /// Its metadata, from the wheel or source distribution itself.
