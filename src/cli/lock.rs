@@ -76,7 +76,7 @@ pub fn relock(
         if changed && !dry_run {
             write_lockfile(workspace, name, &new)?;
         }
-        tell(context, name, &moved, changed, dry_run, &reasons);
+        tell(context, name, &new, &moved, changed, dry_run, &reasons);
         outcomes.push(Outcome {
             environment: name.clone(),
             changed,
@@ -114,11 +114,19 @@ impl Ground {
     }
 }
 
-fn tell(context: &Context, name: &str, moved: &[Change], changed: bool, dry_run: bool, reasons: &[Reason]) {
+fn tell(
+    context: &Context,
+    name: &str,
+    new: &Lockfile,
+    moved: &[Change],
+    changed: bool,
+    dry_run: bool,
+    reasons: &[Reason],
+) {
     // A new lock's list of packages is the lock itself.
     if reasons == [Reason::Missing] && !context.verbose {
         let written = if dry_run { ", not written, as `--dry-run` asks" } else { "" };
-        context.say(&format!("{name}: {}{written}", count(moved.len(), "package")));
+        context.say(&format!("{name}: {}{written}", count(new.packages.len(), "package")));
         return;
     }
     for change in moved {
