@@ -24,7 +24,7 @@ pub struct Wheel {
     pub name: Name,
     pub version: Version,
     /// Breaks ties between wheels that are alike otherwise: more is better.
-    pub build: Option<(u64, String)>,
+    pub build: Option<Build>,
     /// The three groups of tags: `py3-none-any`, each perhaps several joined by `.`.
     tags: String,
 }
@@ -36,6 +36,9 @@ pub struct Source {
     pub version: Version,
     pub archive: Archive,
 }
+
+/// A wheel's build number and what follows it.
+pub type Build = (u64, String);
 
 /// How a source distribution is packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +106,7 @@ impl FromStr for Wheel {
     }
 }
 
-fn build(text: &str) -> Option<(u64, String)> {
+fn build(text: &str) -> Option<Build> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     Some((text[..digits].parse().ok()?, text[digits..].to_owned()))
 }
