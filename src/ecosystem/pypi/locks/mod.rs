@@ -111,7 +111,7 @@ impl Locked {
             return Ok(File { filename, url, sha256: *sha256, size: *size, origin: None, kind: *kind });
         }
         let project = index.project(&self.name, origin)?;
-        let release = project.releases.get(&self.version);
+        let release = project.versions().binary_search(&self.version).ok().map(|at| project.release(at));
         let mut files = release.into_iter().flat_map(|release| release.wheels.iter().chain(&release.sources));
         let listed = files.find(|listed| listed.name == *filename).ok_or_else(|| {
             Error::new(format!("the origin `{origin}` has no file `{filename}`"))

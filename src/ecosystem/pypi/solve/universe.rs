@@ -234,7 +234,7 @@ impl<'a> Universe<'a> {
 
 impl Candidates {
     fn new(project: Arc<Project>) -> Self {
-        let versions: Vec<Version> = project.releases.keys().cloned().collect();
+        let versions = project.versions().to_vec();
         Self {
             choices: versions.iter().map(|_| OnceLock::new()).collect(),
             any_local: versions.iter().any(Version::is_local),
@@ -245,8 +245,7 @@ impl Candidates {
     }
 
     fn release(&self, at: usize) -> &Release {
-        // Versions are the releases' keys.
-        &self.project.releases[&self.versions[at]]
+        self.project.release(at)
     }
 }
 
