@@ -8,6 +8,7 @@ mod scenario;
 #[allow(dead_code, reason = "each test target uses its part")]
 mod server;
 mod uv;
+mod words;
 
 /// Prints a line past the test harness, which keeps what passing tests print to itself.
 fn say(line: &str) {

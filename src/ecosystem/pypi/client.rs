@@ -13,6 +13,7 @@ use url::Url;
 use super::fetch::Remote;
 use super::filename::Filename;
 use super::index::{Direct, File, FileKind, Index, Project};
+use super::listing::Listing;
 use super::metadata::{Metadata, Stored};
 use super::name::Name;
 use super::page::{self, Announced, Listed};
@@ -20,7 +21,7 @@ use crate::canonical;
 use crate::digest::Digest;
 use crate::ecosystem::origin::Place;
 use crate::error::{Context, Error, Kind, Result};
-use crate::net::{self, Address, Credentials, Page, PageAnswer, Request, Validators};
+use crate::net::{self, Address, Credentials, PageAnswer, Request, Validators};
 use crate::store::Store;
 
 const PAGE: &str = "pypi-page";
@@ -55,13 +56,10 @@ const REFUSES: u8 = 2;
 /// What the store keeps of a page.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Kept {
-    /// Its content, packed.
+    /// Its listing, packed.
     packed: Digest,
-    /// Of the content, in bytes.
+    /// Of the listing, in bytes.
     size: u64,
-    /// Where redirects led.
-    address: String,
-    media_type: Option<String>,
     validators: Validators,
     /// When it was confirmed, in seconds since 1970.
     asked: u64,
@@ -89,20 +87,17 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// A project's page at one place.
-    fn page(&self, place: &Place, name: &Name) -> Result<page::Page> {
+    /// What a project's page at one place lists.
+    fn listing(&self, place: &Place, name: &Name) -> Result<Listing> {
         let address = place.address.below(name.as_str())?.as_folder();
         let key = Digest::of(&canonical::to_vec(&(PAGE, address.as_str()))?);
         let kept: Option<Kept> = self.store.keyed(PAGE, &key);
-        let read = |content: &[u8], media_type: Option<&str>, from: &str| {
-            page::parse(content, media_type, &Url::parse(from)?, name)
-        };
         if let Some(kept) = &kept {
             let good = self.now >= kept.asked && self.now - kept.asked < kept.fresh;
             if (good || self.net.is_offline())
-                && let Ok(content) = self.unpacked(kept)
+                && let Ok(listing) = self.unpacked(kept)
             {
-                return read(&content, kept.media_type.as_deref(), &kept.address);
+                return Ok(listing);
             }
         }
         let request = Request {
@@ -114,12 +109,11 @@ impl<'a> Client<'a> {
         };
         let accept = format!("{}, {};q=0.2, text/html;q=0.1", page::JSON, page::HTML);
         let known = kept.as_ref().map(|kept| kept.validators.clone()).unwrap_or_default();
-        let answer = self.net.page(&request, &accept, &known)?;
-        let answer = match (answer, kept) {
+        let answer = match (self.net.page(&request, &accept, &known)?, kept) {
             (PageAnswer::Unchanged { fresh }, Some(kept)) => match self.unpacked(&kept) {
-                Ok(content) => {
-                    self.keep(&key, &Kept { asked: self.now, fresh, ..kept.clone() })?;
-                    return read(&content, kept.media_type.as_deref(), &kept.address);
+                Ok(listing) => {
+                    self.keep(&key, &Kept { asked: self.now, fresh, ..kept })?;
+                    return Ok(listing);
                 }
                 // The store's copy is damaged.
                 Err(_) => self.net.page(&request, &accept, &Validators::default())?,
@@ -133,26 +127,15 @@ impl<'a> Client<'a> {
             ))
             .kind(Kind::Network));
         };
-        let parsed = read(&page.content, page.media_type.as_deref(), page.address.as_str())?;
-        self.keep_page(&key, page)?;
-        Ok(parsed)
-    }
-
-    fn keep_page(&self, key: &Digest, page: Page) -> Result<()> {
-        if !self.store.is_writable() {
-            return Ok(());
+        let from = Url::parse(page.address.as_str())?;
+        let listing = Listing::of(&page::parse(&page.content, page.media_type.as_deref(), &from, name)?);
+        if self.store.is_writable() {
+            let packed = self.store.put(&zstd::bulk::compress(listing.text().as_bytes(), 1)?)?;
+            let size = listing.text().len() as u64;
+            let kept = Kept { packed, size, validators: page.validators, asked: self.now, fresh: page.fresh };
+            self.keep(&key, &kept)?;
         }
-        let packed = self.store.put(&zstd::bulk::compress(&page.content, 1)?)?;
-        let kept = Kept {
-            packed,
-            size: page.content.len() as u64,
-            address: page.address.as_str().to_owned(),
-            media_type: page.media_type,
-            validators: page.validators,
-            asked: self.now,
-            fresh: page.fresh,
-        };
-        self.keep(key, &kept)
+        Ok(listing)
     }
 
     fn keep(&self, key: &Digest, kept: &Kept) -> Result<()> {
@@ -162,9 +145,10 @@ impl<'a> Client<'a> {
         self.store.put_keyed(PAGE, key, &[kept.packed], kept)
     }
 
-    fn unpacked(&self, kept: &Kept) -> Result<Vec<u8>> {
-        let size = usize::try_from(kept.size.min(page::LARGEST))?;
-        Ok(zstd::bulk::decompress(&self.store.read(&kept.packed)?, size)?)
+    fn unpacked(&self, kept: &Kept) -> Result<Listing> {
+        let size = usize::try_from(kept.size.min(2 * page::LARGEST))?;
+        let text = zstd::bulk::decompress(&self.store.read(&kept.packed)?, size)?;
+        Listing::read(String::from_utf8(text)?)
     }
 
     /// What a file says of itself, from the store if it was known before.
@@ -254,8 +238,8 @@ impl<'a> Client<'a> {
         }
         let mut reasons = Vec::new();
         for place in places {
-            match self.page(place, name) {
-                Ok(page) => return Ok(Project::new(name.clone(), origin.to_owned(), page)),
+            match self.listing(place, name) {
+                Ok(listing) => return Project::new(name.clone(), origin.to_owned(), listing),
                 Err(error) => reasons.push(error),
             }
         }

@@ -46,7 +46,7 @@ impl Remote<'_> {
     /// Its metadata, from the wheel or source distribution itself.
     pub fn metadata(&self) -> Result<Stored> {
         match self.filename {
-            Filename::Wheel(wheel) => match self.from_parts(wheel)? {
+            Filename::Wheel(wheel) => match self.of_parts(wheel)? {
                 Some(stored) => Ok(stored),
                 None => inside::of_wheel(wheel, self.whole()?),
             },
@@ -78,7 +78,7 @@ impl Remote<'_> {
     }
 
     /// The metadata of a wheel of which only parts are asked for; `None` if the server does not give parts.
-    fn from_parts(&self, wheel: &Wheel) -> Result<Option<Stored>> {
+    fn of_parts(&self, wheel: &Wheel) -> Result<Option<Stored>> {
         if self.address.file_path().is_some() {
             return Ok(None);
         }

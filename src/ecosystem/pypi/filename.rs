@@ -24,7 +24,7 @@ pub struct Wheel {
     pub name: Name,
     pub version: Version,
     /// Breaks ties between wheels that are alike otherwise: more is better.
-    pub build: Option<(u64, String)>,
+    pub build: Option<Build>,
     /// The three groups of tags: `py3-none-any`, each perhaps several joined by `.`.
     tags: String,
 }
@@ -36,6 +36,9 @@ pub struct Source {
     pub version: Version,
     pub archive: Archive,
 }
+
+/// A wheel's build number and what follows it.
+pub type Build = (u64, String);
 
 /// How a source distribution is packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,13 +52,21 @@ impl Filename {
     /// distribution of it that can be used: installers, other archives, other projects, versions that
     /// PEP 440 does not know.
     pub fn parse(text: &str, project: &Name) -> Option<Self> {
+        Self::parse_with(text, project, &mut Versions::default())
+    }
+
+    /// The same for many files of a project, which share versions.
+    pub(super) fn parse_with(text: &str, project: &Name, versions: &mut Versions) -> Option<Self> {
         if text.len() > LONGEST {
             return None;
         }
         if text.ends_with(".whl") {
-            return text.parse().ok().filter(|wheel: &Wheel| wheel.name == *project).map(Self::Wheel);
+            let (parts, build) = Wheel::parts(text).ok().filter(|(parts, _)| project.is(parts[0]))?;
+            let version = versions.read(parts[1]).ok()?;
+            let tags = parts[parts.len() - 3..].join("-");
+            return Some(Self::Wheel(Wheel { name: project.clone(), version, build, tags }));
         }
-        Source::parse(text, project).map(Self::Source)
+        Source::parse_with(text, project, versions).map(Self::Source)
     }
 
     /// The version in it.
@@ -80,30 +91,56 @@ impl FromStr for Wheel {
 
     fn from_str(text: &str) -> Result<Self> {
         let what = || format!("`{}` is not the name of a wheel", text.escape_debug());
-        let wrong = |why: &str| Error::new(format!("{}: {why}", what()));
-        let stem = text.strip_suffix(".whl").ok_or_else(|| wrong("it does not end in `.whl`"))?;
-        if text.len() > LONGEST || !text.bytes().all(|byte| byte.is_ascii_graphic() && !b"/\\".contains(&byte)) {
-            return Err(wrong("it is too long or has characters that no file name has"));
-        }
-        let parts: Vec<&str> = stem.split('-').collect();
-        let (build, tags) = match parts.len() {
-            5 => (None, 2),
-            6 => (Some(build(parts[2]).ok_or_else(|| wrong("its build number does not begin with a digit"))?), 3),
-            _ => return Err(wrong("it should have five or six parts, separated by `-`")),
-        };
-        if parts[tags..].iter().any(|group| group.split('.').any(str::is_empty)) {
-            return Err(wrong("one of its tags is empty"));
-        }
+        let (parts, build) = Self::parts(text).map_err(|why| Error::new(format!("{}: {why}", what())))?;
         Ok(Self {
             name: parts[0].parse().context(what)?,
             version: Version::from_str(parts[1]).context(what)?,
             build,
-            tags: parts[tags..].join("-"),
+            tags: parts[parts.len() - 3..].join("-"),
         })
     }
 }
 
-fn build(text: &str) -> Option<(u64, String)> {
+impl Wheel {
+    /// The parts of a name, five or six, and the build number among them; or what is wrong with it.
+    fn parts(text: &str) -> std::result::Result<(Vec<&str>, Option<Build>), &'static str> {
+        let stem = text.strip_suffix(".whl").ok_or("it does not end in `.whl`")?;
+        if text.len() > LONGEST || !text.bytes().all(|byte| byte.is_ascii_graphic() && !b"/\\".contains(&byte)) {
+            return Err("it is too long or has characters that no file name has");
+        }
+        let parts: Vec<&str> = stem.split('-').collect();
+        let build = match parts.len() {
+            5 => None,
+            6 => Some(build(parts[2]).ok_or("its build number does not begin with a digit")?),
+            _ => return Err("it should have five or six parts, separated by `-`"),
+        };
+        if parts[parts.len() - 3..].iter().any(|group| group.split('.').any(str::is_empty)) {
+            return Err("one of its tags is empty");
+        }
+        Ok((parts, build))
+    }
+}
+
+/// Versions by their texts: reading one takes longer than finding it.
+#[derive(Debug, Default)]
+pub(super) struct Versions {
+    last: Option<(String, Version)>,
+}
+
+impl Versions {
+    fn read(&mut self, text: &str) -> std::result::Result<Version, pep440_rs::VersionParseError> {
+        if let Some((known, version)) = &self.last
+            && known == text
+        {
+            return Ok(version.clone());
+        }
+        let version = Version::from_str(text)?;
+        self.last = Some((text.to_owned(), version.clone()));
+        Ok(version)
+    }
+}
+
+fn build(text: &str) -> Option<Build> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     Some((text[..digits].parse().ok()?, text[digits..].to_owned()))
 }
@@ -111,13 +148,17 @@ fn build(text: &str) -> Option<(u64, String)> {
 impl Source {
     /// Reads the name of a source distribution of `project`, which decides where its name ends.
     pub fn parse(text: &str, project: &Name) -> Option<Self> {
+        Self::parse_with(text, project, &mut Versions::default())
+    }
+
+    fn parse_with(text: &str, project: &Name, versions: &mut Versions) -> Option<Self> {
         let (stem, archive) = Archive::ALL.into_iter().find_map(|archive| {
             archive.suffixes().iter().find_map(|suffix| Some((text.strip_suffix(suffix)?, archive)))
         })?;
         let (name, rest) = stem.split_at_checked(project.as_str().len())?;
-        let name: Name = name.parse().ok()?;
-        let version = Version::from_str(rest.strip_prefix('-')?).ok()?;
-        (name == *project).then_some(Self { name, version, archive })
+        let version = rest.strip_prefix('-').filter(|_| project.is(name))?;
+        let (name, version) = (project.clone(), versions.read(version).ok()?);
+        Some(Self { name, version, archive })
     }
 }
 

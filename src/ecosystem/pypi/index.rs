@@ -2,17 +2,17 @@
 //!
 //! The solver asks through the trait, so that tests can give it a world of their own; `client.rs` asks servers.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use pep440_rs::Version;
 use url::Url;
 
 use super::filename::Filename;
+use super::listing::Listing;
 use super::metadata::Metadata;
 use super::name::Name;
-use super::page::{self, Listed, Page};
+use super::page::{self, Listed};
 use crate::digest::Digest;
 use crate::error::Result;
 
@@ -29,13 +29,16 @@ pub trait Index: Sync {
     fn direct(&self, name: &Name, url: &Url) -> Result<Arc<Direct>>;
 }
 
-/// A project's files by version.
-#[derive(Clone, Debug)]
+/// A project's files by version. What a version has is read when it is looked at: most never are.
+#[derive(Debug)]
 pub struct Project {
     pub name: Name,
     pub origin: String,
     base: Url,
-    pub releases: BTreeMap<Version, Release>,
+    /// Ascending.
+    versions: Vec<Version>,
+    listing: Listing,
+    releases: Vec<OnceLock<Release>>,
 }
 
 /// The files of one version, in the page's order.
@@ -96,17 +99,31 @@ impl fmt::Display for FileKind {
 }
 
 impl Project {
-    /// The project that a page describes.
-    pub fn new(name: Name, origin: String, page: Page) -> Self {
-        let mut releases: BTreeMap<Version, Release> = BTreeMap::new();
-        for listed in page.files {
-            let release = releases.entry(listed.filename.version().clone()).or_default();
-            match &listed.filename {
-                Filename::Wheel(_) => release.wheels.push(listed),
-                Filename::Source(_) => release.sources.push(listed),
+    /// The project that a listing describes.
+    pub fn new(name: Name, origin: String, listing: Listing) -> Result<Self> {
+        let base = Url::parse(listing.base())?;
+        let versions = listing.versions()?;
+        let releases = versions.iter().map(|_| OnceLock::new()).collect();
+        Ok(Self { name, origin, base, versions, listing, releases })
+    }
+
+    /// Its versions, ascending.
+    pub fn versions(&self) -> &[Version] {
+        &self.versions
+    }
+
+    /// What the version at a place among the versions has.
+    pub fn release(&self, at: usize) -> &Release {
+        self.releases[at].get_or_init(|| {
+            let mut release = Release::default();
+            for listed in self.listing.files(at, &self.name) {
+                match &listed.filename {
+                    Filename::Wheel(_) => release.wheels.push(listed),
+                    Filename::Source(_) => release.sources.push(listed),
+                }
             }
-        }
-        Self { name, origin, base: page.base, releases }
+            release
+        })
     }
 
     /// The address of one of its files.

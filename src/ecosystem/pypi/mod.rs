@@ -5,6 +5,7 @@ mod fetch;
 pub mod filename;
 pub mod index;
 mod inside;
+pub mod listing;
 pub mod locks;
 pub mod metadata;
 pub mod name;

@@ -10,7 +10,7 @@ use pep440_rs::VersionSpecifiers;
 use serde::Deserialize;
 use url::Url;
 
-use super::filename::Filename;
+use super::filename::{Filename, Versions};
 use super::name::Name;
 use super::requirement::lenient_specifiers;
 use crate::digest::Digest;
@@ -162,6 +162,7 @@ fn parse_json(bytes: &[u8], address: &Url, project: &Name) -> Result<Page> {
         return Err(too_many());
     }
     let sha256 = |hashes: &BTreeMap<String, String>| hashes.get("sha256").and_then(|hash| digest(hash));
+    let mut known = Known::default();
     let read = |file: JsonFile| {
         let metadata = match file.core_metadata.or(file.dist_info_metadata) {
             Some(JsonMetadata::Hashes(hashes)) => Announced::Yes(sha256(&hashes)),
@@ -169,12 +170,12 @@ fn parse_json(bytes: &[u8], address: &Url, project: &Name) -> Result<Page> {
             Some(JsonMetadata::Is(false)) | None => Announced::No,
         };
         Some(Listed {
-            filename: Filename::parse(&file.filename, project)?,
+            filename: Filename::parse_with(&file.filename, project, &mut known.versions)?,
             name: file.filename,
             href: file.url,
             sha256: sha256(&file.hashes),
             size: file.size,
-            requires_python: requires_python(file.requires_python.as_deref())?,
+            requires_python: known.requires_python(file.requires_python.as_deref())?,
             yanked: match file.yanked {
                 Flag::Is(yanked) => yanked.then(String::new),
                 Flag::Because(reason) => Some(reason),
@@ -185,12 +186,24 @@ fn parse_json(bytes: &[u8], address: &Url, project: &Name) -> Result<Page> {
     Ok(Page { base: address.clone(), files: page.files.into_iter().filter_map(read).collect() })
 }
 
-/// `None` if it cannot be read: then the file is as good as not there, for nobody knows whom it is for.
-#[expect(clippy::option_option, reason = "that there is nothing and that it is unreadable are different things")]
-fn requires_python(text: Option<&str>) -> Option<Option<VersionSpecifiers>> {
-    match text.map(str::trim).filter(|text| !text.is_empty()) {
-        None => Some(None),
-        Some(text) => lenient_specifiers(text).ok().map(Some),
+/// What is the same for many files of a page, read once.
+#[derive(Default)]
+struct Known {
+    versions: Versions,
+    python: BTreeMap<String, Option<VersionSpecifiers>>,
+}
+
+impl Known {
+    /// `None` if it cannot be read: then the file is as good as not there, for nobody knows whom it is for.
+    #[expect(clippy::option_option, reason = "that there is nothing and that it is unreadable are different things")]
+    fn requires_python(&mut self, text: Option<&str>) -> Option<Option<VersionSpecifiers>> {
+        let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else { return Some(None) };
+        if let Some(known) = self.python.get(text) {
+            return known.clone().map(Some);
+        }
+        let read = lenient_specifiers(text).ok();
+        self.python.insert(text.to_owned(), read.clone());
+        read.map(Some)
     }
 }
 
@@ -201,6 +214,7 @@ fn digest(text: &str) -> Option<Digest> {
 fn parse_html(bytes: &[u8], address: &Url, project: &Name) -> Result<Page> {
     let text = String::from_utf8_lossy(bytes);
     let mut page = Page { base: address.clone(), files: Vec::new() };
+    let mut known = Known::default();
     let mut rest = &*text;
     while let Some(at) = memchr::memchr(b'<', rest.as_bytes()) {
         rest = &rest[at + 1..];
@@ -214,7 +228,7 @@ fn parse_html(bytes: &[u8], address: &Url, project: &Name) -> Result<Page> {
             let attributes = Attributes::read(&mut rest, length);
             // Its text is the file's name where the address has none that can be read.
             let end = memchr::memchr(b'<', rest.as_bytes()).unwrap_or(rest.len());
-            page.files.extend(anchor(&attributes, &rest[..end], project));
+            page.files.extend(anchor(&attributes, &rest[..end], project, &mut known));
             if page.files.len() > MOST_FILES {
                 return Err(too_many());
             }
@@ -232,17 +246,17 @@ fn parse_html(bytes: &[u8], address: &Url, project: &Name) -> Result<Page> {
     Ok(page)
 }
 
-fn anchor(attributes: &Attributes<'_>, text: &str, project: &Name) -> Option<Listed> {
+fn anchor(attributes: &Attributes<'_>, text: &str, project: &Name, known: &mut Known) -> Option<Listed> {
     let link = attributes.get("href")?;
     let (href, fragment) = link.split_once('#').unwrap_or((&link, ""));
     let path = href.split('?').next().unwrap_or(href);
     let last = path.rsplit('/').next().unwrap_or(path);
     let plain = percent_decoded(last);
-    let (name, filename) = match Filename::parse(&plain, project) {
+    let (name, filename) = match Filename::parse_with(&plain, project, &mut known.versions) {
         Some(filename) => (plain, filename),
         None => {
             let text = unescaped(text.trim());
-            let filename = Filename::parse(&text, project)?;
+            let filename = Filename::parse_with(&text, project, &mut known.versions)?;
             (text, filename)
         }
     };
@@ -254,7 +268,7 @@ fn anchor(attributes: &Attributes<'_>, text: &str, project: &Name) -> Option<Lis
         href: href.to_owned(),
         sha256: sha256.and_then(digest),
         size: None,
-        requires_python: requires_python(attributes.get("data-requires-python").as_deref())?,
+        requires_python: known.requires_python(attributes.get("data-requires-python").as_deref())?,
         yanked: attributes.get("data-yanked"),
         metadata: match announced.as_deref() {
             None | Some("false") => Announced::No,

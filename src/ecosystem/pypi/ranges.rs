@@ -70,7 +70,7 @@ fn greater(version: Version) -> Range {
 }
 
 /// The least version that is above a version and all local versions of it.
-fn after_locals(version: Version) -> Version {
+pub fn after_locals(version: Version) -> Version {
     let version = version.without_local();
     if let Some(dev) = version.dev() {
         return version.with_dev(Some(dev.saturating_add(1)));

@@ -14,7 +14,7 @@ use pep440_rs::{Version, VersionSpecifiers};
 use pep508_rs::MarkerTree;
 use url::Url;
 
-use super::filename::Filename;
+use super::filename::{Build, Filename};
 use super::index::{File, FileKind, Index};
 use super::name::Name;
 use super::page::percent_decoded;
@@ -77,7 +77,7 @@ impl LockKind {
 
     /// What a lock of this kind pins for a target, by name.
     pub fn parse(self, text: &str, target: &Target) -> Result<Vec<Locked>> {
-        let (what, read): (_, fn(&str, &Chooser<'_>) -> Result<Vec<Locked>>) = match self {
+        let (what, read): (_, Reader) = match self {
             Self::Uv => ("reading uv.lock", uv::parse),
             Self::Pylock => ("reading pylock.toml", pylock::parse),
             Self::Poetry => ("reading poetry.lock", poetry::parse),
@@ -111,7 +111,7 @@ impl Locked {
             return Ok(File { filename, url, sha256: *sha256, size: *size, origin: None, kind: *kind });
         }
         let project = index.project(&self.name, origin)?;
-        let release = project.releases.get(&self.version);
+        let release = project.versions().binary_search(&self.version).ok().map(|at| project.release(at));
         let mut files = release.into_iter().flat_map(|release| release.wheels.iter().chain(&release.sources));
         let listed = files.find(|listed| listed.name == *filename).ok_or_else(|| {
             Error::new(format!("the origin `{origin}` has no file `{filename}`"))
@@ -132,6 +132,9 @@ impl Locked {
     }
 }
 
+/// Reads the text of a lock.
+type Reader = fn(&str, &Chooser<'_>) -> Result<Vec<Locked>>;
+
 /// A file that a lock offers for a package.
 struct Offer {
     name: String,
@@ -149,7 +152,7 @@ struct Chooser<'a> {
 impl Chooser<'_> {
     /// The wheel that fits best, or else a source distribution.
     fn choose(&self, name: &Name, version: &Version, offers: Vec<Offer>) -> Result<Locked> {
-        let mut best: Option<(Option<u32>, Option<(u64, String)>, Offer)> = None;
+        let mut best: Option<(Option<u32>, Option<Build>, Offer)> = None;
         for offer in offers {
             let Some(filename) = Filename::parse(&offer.name, name) else { continue };
             if !same_public(filename.version(), version) {
@@ -242,7 +245,7 @@ fn shown(text: &str) -> String {
     short.escape_debug().to_string()
 }
 
-/// A table from TOML in which nothing is looked at but what is asked for.
+/// Hashes by their algorithms.
 type Hashes = BTreeMap<String, String>;
 
 #[cfg(test)]

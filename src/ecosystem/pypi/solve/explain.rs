@@ -14,7 +14,7 @@ use super::package::Package;
 use super::search::{Reason, Tree};
 use super::universe::{Universe, Why};
 use crate::ecosystem::pypi::name::Name;
-use crate::ecosystem::pypi::ranges::Range;
+use crate::ecosystem::pypi::ranges::{self, Range};
 use crate::error::Error;
 
 /// More facts than these nobody reads.
@@ -259,11 +259,37 @@ fn specifiers(range: &Range) -> String {
     if *range == Range::full() {
         return String::new();
     }
-    let parts: Vec<String> = range.iter().map(|(least, end)| part(least, end)).collect();
+    // Where one public version is all that is between two parts, they are one part without it.
+    let mut joined: Vec<(Bound<&Version>, Bound<&Version>, Vec<&Version>)> = Vec::new();
+    for (least, end) in range.iter() {
+        match joined.last_mut() {
+            Some((_, last, without)) if let Some(hole) = hole(*last, least) => {
+                without.push(hole);
+                *last = end;
+            }
+            _ => joined.push((least, end, Vec::new())),
+        }
+    }
+    let parts: Vec<String> = joined
+        .into_iter()
+        .map(|(least, end, without)| {
+            let without = without.into_iter().map(|version| format!("!={version}"));
+            let bounds = std::iter::once(part(least, end)).filter(|bounds| !bounds.is_empty());
+            bounds.chain(without).collect::<Vec<_>>().join(",")
+        })
+        .collect();
     match parts.len() {
         0 => " in no version".to_owned(),
         1..=4 => parts.join(" or "),
         count => format!("{} or {} parts more", parts[..3].join(" or "), count - 3),
+    }
+}
+
+/// The one public version between the end of a part and the beginning of the next.
+fn hole<'v>(end: Bound<&'v Version>, least: Bound<&Version>) -> Option<&'v Version> {
+    match (end, least) {
+        (Bound::Excluded(hole), Bound::Included(least)) if ranges::after_locals(hole.clone()) == *least => Some(hole),
+        _ => None,
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use pep440_rs::{Operator, Version, VersionSpecifiers};
 
 use super::{Prereleases, Request};
-use crate::ecosystem::pypi::filename::Filename;
+use crate::ecosystem::pypi::filename::{Build, Filename};
 use crate::ecosystem::pypi::index::{Index, Project, Release};
 use crate::ecosystem::pypi::metadata::Metadata;
 use crate::ecosystem::pypi::name::Name;
@@ -175,7 +175,7 @@ impl<'a> Universe<'a> {
         };
         let usable = |file: &Listed| expected(file) && (file.yanked.is_none() || forgiven);
         // Among equals the first listed one counts.
-        let mut best: Option<(Option<Fit>, Option<&(u64, String)>, usize)> = None;
+        let mut best: Option<(Option<Fit>, Option<&Build>, usize)> = None;
         for (place, file) in release.wheels.iter().enumerate() {
             let Filename::Wheel(wheel) = &file.filename else { continue };
             let fit = usable(file).then(|| self.tags.fit(wheel));
@@ -234,7 +234,7 @@ impl<'a> Universe<'a> {
 
 impl Candidates {
     fn new(project: Arc<Project>) -> Self {
-        let versions: Vec<Version> = project.releases.keys().cloned().collect();
+        let versions = project.versions().to_vec();
         Self {
             choices: versions.iter().map(|_| OnceLock::new()).collect(),
             any_local: versions.iter().any(Version::is_local),
@@ -245,8 +245,7 @@ impl Candidates {
     }
 
     fn release(&self, at: usize) -> &Release {
-        // Versions are the releases' keys.
-        &self.project.releases[&self.versions[at]]
+        self.project.release(at)
     }
 }
 
