@@ -339,8 +339,8 @@ impl<R: Read> Reader<R> {
             Some(&number) => Ok(number),
             None => number.context(what),
         };
-        // Archives that name no owner may leave the field empty.
-        let owner = |key: &str, field: &[u8], read: io::Result<u64>| {
+        // Archives that name no owner or no time may leave the field empty.
+        let lenient = |key: &str, field: &[u8], read: io::Result<u64>| {
             let empty = field.iter().all(|byte| matches!(byte, 0 | b' '));
             number(key, if empty { Ok(0) } else { read })
         };
@@ -354,12 +354,12 @@ impl<R: Read> Reader<R> {
         Ok(Item {
             typeflag,
             mode: header.mode().context(what)? & 0o7777,
-            uid: owner("uid", &header.as_old().uid, header.uid())?,
-            gid: owner("gid", &header.as_old().gid, header.gid())?,
+            uid: lenient("uid", &header.as_old().uid, header.uid())?,
+            gid: lenient("gid", &header.as_old().gid, header.gid())?,
             user: text(user, "the owner")?,
             group: text(group, "the group")?,
             size,
-            mtime: number("mtime", header.mtime())?,
+            mtime: lenient("mtime", &header.as_old().mtime, header.mtime())?,
             device: (device(header.device_major())?, device(header.device_minor())?),
             xattrs: extension.xattrs,
             path,

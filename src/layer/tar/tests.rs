@@ -183,6 +183,7 @@ fn archives_without_owners_and_with_a_comment_are_read() {
     global[156] = b'g';
     let mut header = archive(&[entry("a", file(3))])[..1024].to_vec();
     header[108..124].fill(0);
+    header[136..148].fill(0);
     for block in [&mut global, &mut header] {
         block[148..156].fill(b' ');
         let sum: u32 = block[..512].iter().map(|&byte| u32::from(byte)).sum();
@@ -190,5 +191,5 @@ fn archives_without_owners_and_with_a_comment_are_read() {
     }
     let read = read_all(&[global, header, END.to_vec()].concat()).unwrap();
     assert_eq!(read.len(), 1);
-    assert_eq!((read[0].path.as_str(), read[0].uid, read[0].gid), ("a", 0, 0));
+    assert_eq!((read[0].path.as_str(), read[0].uid, read[0].gid, read[0].mtime), ("a", 0, 0, 0));
 }
