@@ -85,8 +85,14 @@ fn hostile_tarballs_are_refused() {
         (vec![MANIFEST, ("package/x", b'0', 0o644, b"1"), ("other/x", b'0', 0o644, b"2")], "`x` is in it twice"),
         (vec![("package/index.js", b'0', 0o644, b"x")], "no package.json"),
         (vec![("package/package.json", b'0', 0o644, b"{")], "not what npm can read"),
-        (vec![("package/package.json", b'0', 0o644, br#"{"name": "b", "version": "1.0.0"}"#)], "is b 1.0.0, expected a 1.0.0"),
-        (vec![("package/package.json", b'0', 0o644, br#"{"name": "a", "version": "1.0.1"}"#)], "is a 1.0.1, expected a 1.0.0"),
+        (
+            vec![("package/package.json", b'0', 0o644, br#"{"name": "b", "version": "1.0.0"}"#)],
+            "is b 1.0.0, expected a 1.0.0",
+        ),
+        (
+            vec![("package/package.json", b'0', 0o644, br#"{"name": "a", "version": "1.0.1"}"#)],
+            "is a 1.0.1, expected a 1.0.0",
+        ),
     ] {
         let error = refused(&entries);
         assert!(error.to_string().contains(words), "{error}");
@@ -112,7 +118,10 @@ fn tarballs_are_fetched_once_and_checked() {
     let placed = world.solve(&request(json!({"a": "1"}))).unwrap();
     world.server.once("/a/-/a-1.0.0.tgz", Fault::Corrupt);
     let error = world.registry().artifact(&placed[0]).unwrap_err();
-    assert!(error.to_string().contains("a 1.0.0 could not be had") && error.to_string().contains("expected sha512-"), "{error}");
+    assert!(
+        error.to_string().contains("a 1.0.0 could not be had") && error.to_string().contains("expected sha512-"),
+        "{error}"
+    );
     assert_eq!(error.what(), Kind::Corrupt);
     world.server.log();
     let artifact = world.registry().artifact(&placed[0]).unwrap();

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
+use kiln::Result;
 use kiln::ecosystem::npm::bins;
 use kiln::ecosystem::npm::index::Registry;
 use kiln::ecosystem::npm::lockfile;
@@ -21,7 +22,6 @@ use kiln::ecosystem::npm::tree::{Pin, Placed, Request, solve};
 use kiln::ecosystem::origin::Machine;
 use kiln::error::Kind;
 use kiln::net::{Client, Settings};
-use kiln::Result;
 use kiln::store::Store;
 use rayon::prelude::*;
 use serde_json::{Value, json};
@@ -37,7 +37,7 @@ pub fn real(test: &str) -> bool {
     real
 }
 
-fn ask(words: &[&str]) -> Option<String> {
+pub fn ask(words: &[&str]) -> Option<String> {
     let output = Command::new(words[0]).args(&words[1..]).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
@@ -53,17 +53,28 @@ pub fn scratch(name: &str) -> PathBuf {
     folder
 }
 
+/// What is said of an npm that did not end in time.
+pub const ENDLESS: &str = "npm did not end in time";
+
 /// Runs npm; what it says if it fails.
-pub fn npm(folder: &Path, arguments: &[&str]) -> Result<(), String> {
-    let output = Command::new("npm")
+pub fn npm(folder: &Path, seconds: u32, arguments: &[&str]) -> Result<(), String> {
+    let output = Command::new("timeout")
         .current_dir(folder)
+        .args([seconds.to_string().as_str(), "npm"])
         .args(arguments)
         .args(["--ignore-scripts", "--no-audit", "--no-fund", "--cache"])
         .arg(scratch("cache"))
         .output()
         .unwrap();
+    // Addresses of this machine's registries belong into no log.
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    if output.status.success() { Ok(()) } else { Err(said) }
+    let said = said.lines().filter(|line| line.starts_with("npm error") && !line.contains("://"));
+    let said = said.take(6).collect::<Vec<_>>().join(" ").replace("npm error ", "");
+    match output.status.code() {
+        Some(0) => Ok(()),
+        Some(124) => Err(ENDLESS.into()),
+        _ => Err(said),
+    }
 }
 
 fn engines() -> Engines {
@@ -135,20 +146,22 @@ fn what_npm_installs_is_what_kiln_makes() {
     let mut counts = (0, 0, 0);
     for (name, dependencies, overrides) in sets().into_iter().filter(|(name, ..)| wanted(name)) {
         let folder = tempfile::Builder::new().prefix(name).tempdir_in(scratch("work")).unwrap();
-        let project = json!({"name": "project", "version": "1.0.0", "dependencies": dependencies, "overrides": overrides});
+        let project =
+            json!({"name": "project", "version": "1.0.0", "dependencies": dependencies, "overrides": overrides});
         fs::write(folder.path().join("package.json"), project.to_string()).unwrap();
         let started = Instant::now();
-        let npms_answer = npm(folder.path(), &["install", "--package-lock-only"]);
+        let npms_answer = npm(folder.path(), 900, &["install", "--package-lock-only"]);
         let resolved = started.elapsed();
         if npms_answer.is_ok() {
             // npm finds some of its own lockfiles out of step, where peers are optional.
-            if let Err(said) = npm(folder.path(), &["ci"]) {
+            if let Err(said) = npm(folder.path(), 900, &["ci"]) {
                 eprintln!("{name}: `npm ci` refuses npm's own lockfile, `npm install` is asked: {said}");
-                npm(folder.path(), &["install"]).unwrap();
+                npm(folder.path(), 900, &["install"]).unwrap();
             }
         }
         let mut request = request(&dependencies, &overrides);
-        let registry = Registry::new(&store, &client, Registries::find(None, &machine).unwrap(), request.engines.clone());
+        let registry =
+            Registry::new(&store, &client, Registries::find(None, &machine).unwrap(), request.engines.clone());
         let started = Instant::now();
         let placed = match (solve(&registry, &request), npms_answer) {
             (Ok(placed), Ok(())) => placed,
@@ -170,6 +183,7 @@ fn what_npm_installs_is_what_kiln_makes() {
         let started = Instant::now();
         request.preferred = placed
             .iter()
+            .filter(|one| !one.bundled)
             .map(|one| (one.path.clone(), Pin { name: one.name.clone(), version: one.version.clone() }))
             .collect();
         let again = solve(&registry, &request).unwrap();
@@ -181,11 +195,16 @@ fn what_npm_installs_is_what_kiln_makes() {
         let mut found = differences(&ours(&placed), &npms);
         let lock = fs::read_to_string(folder.path().join("package-lock.json")).unwrap();
         match lockfile::read(&lock, &request.platform, &request.engines) {
-            Ok(read) => found.extend(differences(&ours(&read), &npms).into_iter().map(|line| format!("its lockfile: {line}"))),
+            Ok(read) => {
+                found.extend(differences(&ours(&read), &npms).into_iter().map(|line| format!("its lockfile: {line}")))
+            }
             Err(error) => found.push(format!("its lockfile: {error}")),
         }
         if again != placed {
             found.push("locking again gave another tree".into());
+            found.extend(
+                differences(&ours(&again), &ours(&placed)).into_iter().map(|line| line.replace("npm ", "before ")),
+            );
         }
         if found.is_empty() {
             match parts(&registry, &store, &placed) {

@@ -23,7 +23,11 @@ pub fn sets() -> Vec<(&'static str, Value, Value)> {
         ("socket.io", json!({"socket.io": "^4", "socket.io-client": "^4"}), none()),
         ("aliases", json!({"lodash3": "npm:lodash@3", "lodash": "4", "old-ms": "npm:ms@0.7"}), none()),
         ("overrides", json!({"express": "4.17.1"}), json!({"qs": "6.5.3", "body-parser": {"debug": "3.1.0"}})),
-        ("overrides-own", json!({"debug": "4.3.4", "express": "4.17.1"}), json!({"debug": "$debug", "ms@2.0.0": "2.1.2"})),
+        (
+            "overrides-own",
+            json!({"debug": "4.3.4", "express": "4.17.1"}),
+            json!({"debug": "$debug", "ms@2.0.0": "2.1.2"}),
+        ),
         ("esbuild", json!({"esbuild": "^0.21"}), none()),
         ("sharp", json!({"sharp": "^0.33"}), none()),
         ("bundled", json!({"npm": "^9"}), none()),
@@ -37,14 +41,26 @@ pub fn sets() -> Vec<(&'static str, Value, Value)> {
         ("mocha", json!({"mocha": "^10", "chai": "^4", "sinon": "^15", "nyc": "^15"}), none()),
         ("storybook", json!({"@storybook/react": "^7", "react": "^18", "react-dom": "^18"}), none()),
         ("apollo", json!({"@apollo/client": "^3", "graphql": "^16", "graphql-ws": "^5"}), none()),
-        ("mui", json!({"@mui/material": "^5", "@emotion/react": "^11", "@emotion/styled": "^11", "react": "^17", "react-dom": "^17"}), none()),
-        ("nest", json!({"@nestjs/core": "^10", "@nestjs/common": "^10", "@nestjs/platform-express": "^10", "rxjs": "^7", "reflect-metadata": "^0.1"}), none()),
+        (
+            "mui",
+            json!({"@mui/material": "^5", "@emotion/react": "^11", "@emotion/styled": "^11", "react": "^17", "react-dom": "^17"}),
+            none(),
+        ),
+        (
+            "nest",
+            json!({"@nestjs/core": "^10", "@nestjs/common": "^10", "@nestjs/platform-express": "^10", "rxjs": "^7", "reflect-metadata": "^0.1"}),
+            none(),
+        ),
         ("tailwind", json!({"tailwindcss": "^3", "postcss": "^8", "autoprefixer": "^10"}), none()),
         ("tags", json!({"semver": "latest", "typescript": "5.0.x || 4.9.x", "chalk": ">=2 <5", "glob": "*"}), none()),
         ("names", json!({"JSONStream": "^1", "@types/node": "18", "through": "~2.3"}), none()),
         ("native", json!({"bufferutil": "^4", "fsevents": "npm:is-number@7", "chokidar": "^3"}), none()),
         ("create-react-app", json!({"react-scripts": "5.0.1"}), none()),
-        ("styled", json!({"styled-components": "^5", "react": "^18", "react-dom": "^18", "react-router-dom": "^6"}), none()),
+        (
+            "styled",
+            json!({"styled-components": "^5", "react": "^18", "react-dom": "^18", "react-router-dom": "^6"}),
+            none(),
+        ),
         ("redux", json!({"@reduxjs/toolkit": "^1.9", "react-redux": "^8", "react": "^18"}), none()),
     ]
 }

@@ -61,10 +61,16 @@ fn peers_are_installed_and_shared() {
         "plugin@1.0.0": {"peerDependencies": {"host": "^1"}}, "other@1.0.0": {"peerDependencies": {"host": ">=1"}},
         "host@1.0.0": {}, "host@1.5.0": {}, "host@2.0.0": {}
     });
-    assert_eq!(solved(packages.clone(), json!({"plugin": "1", "other": "1"})), ["host 1.5.0", "other 1.0.0", "plugin 1.0.0"]);
+    assert_eq!(
+        solved(packages.clone(), json!({"plugin": "1", "other": "1"})),
+        ["host 1.5.0", "other 1.0.0", "plugin 1.0.0"]
+    );
     assert_eq!(solved(packages.clone(), json!({"plugin": "1", "host": "1.0.0"})), ["host 1.0.0", "plugin 1.0.0"]);
     let text = refused(packages, json!({"plugin": "1", "host": "2"}));
-    assert!(text.contains("plugin 1.0.0") && text.contains("`host` `^1` as its peer") && text.contains("host 2.0.0"), "{text}");
+    assert!(
+        text.contains("plugin 1.0.0") && text.contains("`host` `^1` as its peer") && text.contains("host 2.0.0"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -116,7 +122,10 @@ fn aliases_keep_their_folder_and_their_name() {
     let placed = world.solve(&request(json!({"mine": "npm:real@^2", "@s/a": "*"}))).unwrap();
     assert_eq!(shown(&placed), ["@s/a 1.0.0", "mine 2.0.0", "other 1.0.0"]);
     assert_eq!((placed[1].name.as_str(), placed[1].requested.as_deref()), ("real", Some("npm:real@^2")));
-    assert_eq!((placed[2].required_by.clone(), placed[2].file_name()), (vec!["node_modules/@s/a".to_owned()], "real-1.0.0.tgz"));
+    assert_eq!(
+        (placed[2].required_by.clone(), placed[2].file_name()),
+        (vec!["node_modules/@s/a".to_owned()], "real-1.0.0.tgz")
+    );
 }
 
 #[test]
@@ -143,7 +152,10 @@ fn what_a_tarball_brings_is_left_to_it() {
     packages.add(
         "outer@1.0.0",
         json!({"bundleDependencies": ["inner"], "dependencies": {"inner": "^1", "free": "1"}}),
-        &[("package/node_modules/inner/package.json", b'0', 0o644, inner), ("package/node_modules/inner/run.js", b'0', 0o644, b"")],
+        &[
+            ("package/node_modules/inner/package.json", b'0', 0o644, inner),
+            ("package/node_modules/inner/run.js", b'0', 0o644, b""),
+        ],
     );
     let world = World::new(&packages);
     let placed = world.solve(&request(json!({"outer": "1", "inner": "1"}))).unwrap();
@@ -159,7 +171,9 @@ fn a_lock_moves_only_what_it_must() {
     let world = World::new(&packages);
     let mut wanted = request(json!({"a": "*", "b": "^1"}));
     let first = world.solve(&wanted).unwrap();
-    for (id, manifest) in [("a@2.0.0", json!({"dependencies": {"c": "^1.1"}})), ("b@1.1.0", json!({})), ("c@1.2.0", json!({}))] {
+    for (id, manifest) in
+        [("a@2.0.0", json!({"dependencies": {"c": "^1.1"}})), ("b@1.1.0", json!({})), ("c@1.2.0", json!({}))]
+    {
         packages.add(id, manifest, &[]);
     }
     world.server.replace(packages.files(&world.server));
@@ -201,7 +215,8 @@ fn documents_are_asked_for_again_only_if_they_changed() {
     let offline = Client::new(&Settings { offline: true, ..Settings::default() }).unwrap();
     let placed = kiln::ecosystem::npm::tree::solve(&world.registry_with(&offline), &wanted).unwrap();
     assert_eq!(placed, first);
-    let error = kiln::ecosystem::npm::tree::solve(&world.registry_with(&offline), &request(json!({"c": "1"}))).unwrap_err();
+    let error =
+        kiln::ecosystem::npm::tree::solve(&world.registry_with(&offline), &request(json!({"c": "1"}))).unwrap_err();
     assert!(error.what() == Kind::Network && error.hints()[0].contains("--offline"), "{error}");
     assert!(world.server.log().is_empty());
 }

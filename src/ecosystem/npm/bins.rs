@@ -117,7 +117,10 @@ mod tests {
         let pair = |name: &str, file: &str| (name.to_owned(), file.to_owned());
         assert_eq!(bins(json!("./cli.js")), [pair("tool", "cli.js")]);
         assert_eq!(bins(json!(["bin/a", "bin/b"])), [pair("a", "bin/a"), pair("b", "bin/b")]);
-        assert_eq!(bins(json!({"../../etc/x": "../../../etc/passwd", "a\\b": "c\\d", "y": 1})), [pair("b", "c/d"), pair("x", "etc/passwd")]);
+        assert_eq!(
+            bins(json!({"../../etc/x": "../../../etc/passwd", "a\\b": "c\\d", "y": 1})),
+            [pair("b", "c/d"), pair("x", "etc/passwd")]
+        );
         for nothing in [json!(null), json!(false), json!(""), json!({"..": "x"}), json!({"x": "/"}), json!({"": "x"})] {
             assert_eq!(bins(nothing.clone()), [], "{nothing}");
         }

@@ -27,7 +27,8 @@ mod tests {
 
     #[test]
     fn the_order_is_that_of_english() {
-        let order = ["_a", "-a", ".a", "@a/b", "1", "a", "A", "a_b", "a-b", "a.b", "a/b", "a1", "aa", "ab", "Ab", "abc", "B"];
+        let order =
+            ["_a", "-a", ".a", "@a/b", "1", "a", "A", "a_b", "a-b", "a.b", "a/b", "a1", "aa", "ab", "Ab", "abc", "B"];
         let mut sorted = order;
         sorted.reverse();
         sorted.sort_by(|one, other| compare(one, other));

@@ -38,6 +38,9 @@ const ARTIFACT: &str = "npm-artifact";
 /// Changes when [`Packument`] does: what is stored otherwise is not read.
 const LAYOUT: u32 = 1;
 
+/// What came of asking for a package.
+type Document = Result<Arc<Packument>>;
+
 /// What the store remembers of a package's document.
 #[derive(Serialize, Deserialize)]
 struct Seen {
@@ -66,7 +69,7 @@ pub struct Registry<'a> {
     registries: Registries,
     /// What versions are guessed for when documents are read ahead.
     engines: Engines,
-    documents: Mutex<BTreeMap<String, Arc<OnceLock<Result<Arc<Packument>>>>>>,
+    documents: Mutex<BTreeMap<String, Arc<OnceLock<Document>>>>,
     ahead: Mutex<BTreeSet<(String, String)>>,
 }
 
@@ -102,15 +105,17 @@ impl<'a> Registry<'a> {
         let seen: Option<Seen> = self.store.keyed(DOCUMENT, &key);
         if self.client.is_offline() && place.address.file_path().is_none() {
             let seen = seen.ok_or_else(|| {
-                Error::new(format!("the store has never seen {}/{name}, and kiln was told to work offline", place.address))
-                    .kind(Kind::Network)
-                    .hint("run the command once without `--offline`")
+                Error::new(format!(
+                    "the store has never seen {}/{name}, and kiln was told to work offline",
+                    place.address
+                ))
+                .kind(Kind::Network)
+                .hint("run the command once without `--offline`")
             })?;
             return self.load(&seen);
         }
-        let request = Request::new(&url, LARGEST_DOCUMENT)?
-            .with_credentials(place.credentials.clone())
-            .accepting(ACCEPT);
+        let request =
+            Request::new(&url, LARGEST_DOCUMENT)?.with_credentials(place.credentials.clone()).accepting(ACCEPT);
         let known = seen.as_ref().map(|seen| seen.validators.clone()).unwrap_or_default();
         let from = |error: Error| {
             let kind = error.what();
@@ -183,9 +188,9 @@ impl<'a> Registry<'a> {
         let (sha256, size) = self.client.download_unknown(self.store, request)?;
         if let Some(integrity) = integrity {
             let mut file = self.store.open_checked(&sha256)?;
-            integrity.check(&mut file).map_err(|error| {
-                Error::new(request.address.to_string()).kind(error.what()).caused_by(error)
-            })?;
+            integrity
+                .check(&mut file)
+                .map_err(|error| Error::new(request.address.to_string()).kind(error.what()).caused_by(error))?;
         }
         Ok(Artifact { sha256, size })
     }
@@ -193,7 +198,8 @@ impl<'a> Registry<'a> {
     /// Where a tarball may be, best first: at its address, if that is at one of this machine's registries;
     /// at the same place of those registries; at its address wherever that is.
     pub fn candidates(&self, name: &str, url: &str) -> Result<Vec<Request>> {
-        let own = Request::new(url, LARGEST_TARBALL).context(|| format!("reading the tarball's address of `{name}`"))?;
+        let own =
+            Request::new(url, LARGEST_TARBALL).context(|| format!("reading the tarball's address of `{name}`"))?;
         let places = self.registries.of(name);
         let host = |address: &Address| (address.scheme().to_owned(), address.host().to_owned(), address.port());
         let at_home = places.iter().find(|place| host(&place.address) == host(&own.address));
@@ -204,7 +210,13 @@ impl<'a> Registry<'a> {
         let file = url.split(['?', '#']).next().unwrap_or_default().rsplit('/').next().unwrap_or_default();
         for place in places {
             let Ok(address) = place.address.below(&format!("{name}/-/{file}")) else { continue };
-            let request = Request { address, maximum: LARGEST_TARBALL, credentials: place.credentials.clone(), gentle: None, accept: None };
+            let request = Request {
+                address,
+                maximum: LARGEST_TARBALL,
+                credentials: place.credentials.clone(),
+                gentle: None,
+                accept: None,
+            };
             if requests.iter().all(|other| other.address != request.address) {
                 requests.push(request);
             }
@@ -218,7 +230,8 @@ impl<'a> Registry<'a> {
     /// Fills in what a lockfile of npm left out: addresses and hashes that the registry knows.
     pub fn complete(&self, placed: &mut [Placed]) -> Result<()> {
         let lacking = |placed: &Placed| !placed.bundled && (placed.tarball.is_empty() || placed.integrity.is_none());
-        let wanted: Vec<(String, String)> = placed.iter().filter(|placed| lacking(placed)).map(|p| (p.name.clone(), String::new())).collect();
+        let wanted: Vec<(String, String)> =
+            placed.iter().filter(|placed| lacking(placed)).map(|p| (p.name.clone(), String::new())).collect();
         self.read_ahead(&wanted, false);
         for package in placed.iter_mut().filter(|placed| lacking(placed)) {
             let packument = self.packument(&package.name)?;

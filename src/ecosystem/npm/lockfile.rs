@@ -116,7 +116,9 @@ fn check_parents(locked: &[Locked]) -> Result<()> {
     let mut all: BTreeMap<String, &Locked> = BTreeMap::new();
     for one in locked {
         if all.insert(folded(&one.names), one).is_some() {
-            return Err(Error::new(format!("it has `{}` twice, in different cases", one.names.join("/"))).kind(Kind::Corrupt));
+            return Err(
+                Error::new(format!("it has `{}` twice, in different cases", one.names.join("/"))).kind(Kind::Corrupt)
+            );
         }
     }
     let known: BTreeSet<&[String]> = locked.iter().map(|one| one.names.as_slice()).collect();
@@ -141,7 +143,8 @@ mod tests {
 
     use super::*;
 
-    const HASH: &str = "sha512-z4PhNX7vuL3xVChQ1m2AB9Yg5AULVxXcg/SpIdNs6c5H0NE8XYXysP+DGNKHfuwvY7kxvUdBeoGlODJ6+SfaPg==";
+    const HASH: &str =
+        "sha512-z4PhNX7vuL3xVChQ1m2AB9Yg5AULVxXcg/SpIdNs6c5H0NE8XYXysP+DGNKHfuwvY7kxvUdBeoGlODJ6+SfaPg==";
 
     fn lock(packages: Value) -> String {
         json!({"lockfileVersion": 3, "packages": packages}).to_string()
@@ -166,10 +169,16 @@ mod tests {
         }))
         .unwrap();
         let paths: Vec<&str> = all.iter().map(|one| one.path.as_str()).collect();
-        assert_eq!(paths, ["node_modules/a", "node_modules/a/node_modules/b", "node_modules/alias", "node_modules/lin"]);
+        assert_eq!(
+            paths,
+            ["node_modules/a", "node_modules/a/node_modules/b", "node_modules/alias", "node_modules/lin"]
+        );
         assert_eq!((all[0].file_name(), all[0].requested.as_deref()), ("a-1.2.0.tgz", Some("^1")));
         assert_eq!(all[0].integrity.as_ref().unwrap().to_string(), HASH);
-        assert_eq!((all[1].required_by.clone(), all[1].integrity.clone(), all[1].tarball.as_str()), (vec!["node_modules/a".into()], None, ""));
+        assert_eq!(
+            (all[1].required_by.clone(), all[1].integrity.clone(), all[1].tarball.as_str()),
+            (vec!["node_modules/a".into()], None, "")
+        );
         assert_eq!((all[2].name.as_str(), all[2].has_install_script), ("real", true));
         assert!(all[3].optional && !all[0].optional);
         assert_eq!(all[0].bin["a"], "cli.js");
@@ -199,7 +208,8 @@ mod tests {
         }
         let twice = placed(json!({"node_modules/A": version, "node_modules/a": version})).unwrap_err();
         assert!(twice.to_string().contains("twice"), "{twice}");
-        let needed = json!({"": {"dependencies": {"a": "1"}}, "node_modules/a": {"version": "1.0.0", "os": ["darwin"]}});
+        let needed =
+            json!({"": {"dependencies": {"a": "1"}}, "node_modules/a": {"version": "1.0.0", "os": ["darwin"]}});
         assert_eq!(placed(needed).unwrap_err().what(), Kind::No);
         for (text, words) in [
             ("", "not JSON"),

@@ -32,7 +32,11 @@ impl Settings {
             if prefix.eq_ignore_ascii_case("npm_config_") && !value.is_empty() {
                 let key = &name[11..];
                 // npm takes hyphens for underscores, except in keys that are addresses.
-                let key = if key.starts_with(['/', '@']) { key.to_owned() } else { key.to_ascii_lowercase().replace('_', "-") };
+                let key = if key.starts_with(['/', '@']) {
+                    key.to_owned()
+                } else {
+                    key.to_ascii_lowercase().replace('_', "-")
+                };
                 settings.values.entry(key).or_insert_with(|| (value.clone(), format!("the variable {name}")));
             }
         }
@@ -94,7 +98,8 @@ impl Settings {
 
     /// What proves to a registry who asks: set for its host and path, or for a part of the path.
     pub fn credentials(&self, address: &Address) -> Option<Credentials> {
-        let port = address.as_str().split('/').nth(2).and_then(|authority| authority.rsplit_once(':')).map(|(_, port)| port);
+        let port =
+            address.as_str().split('/').nth(2).and_then(|authority| authority.rsplit_once(':')).map(|(_, port)| port);
         let host = match port.filter(|port| port.bytes().all(|byte| byte.is_ascii_digit())) {
             Some(port) => format!("{}:{port}", address.host()),
             None => address.host().to_owned(),
@@ -159,7 +164,8 @@ fn with_variables(text: &str, machine: &Machine) -> String {
 
 /// The login that a `.netrc` has for a host.
 pub(super) fn netrc(text: &str, host: &str) -> Option<Credentials> {
-    let mut words = text.lines().filter(|line| !line.trim_start().starts_with('#')).flat_map(str::split_ascii_whitespace);
+    let mut words =
+        text.lines().filter(|line| !line.trim_start().starts_with('#')).flat_map(str::split_ascii_whitespace);
     let (mut ours, mut user, mut password) = (false, None, None);
     while let Some(word) = words.next() {
         match word {
@@ -218,7 +224,10 @@ mod tests {
         let basic = Some(Credentials::Basic { user: "me".into(), password: "pw".into() });
         let (address, _) = Address::parse("http://h.example:4873/").unwrap();
         assert_eq!(read("//h.example:4873/:_auth=bWU6cHc=").credentials(&address), basic);
-        assert_eq!(read("//h.example:4873/:username=me\n//h.example:4873/:_password=cHc=").credentials(&address), basic);
+        assert_eq!(
+            read("//h.example:4873/:username=me\n//h.example:4873/:_password=cHc=").credentials(&address),
+            basic
+        );
         assert_eq!(read("_auth=bWU6cHc=").old_credentials(), basic);
         assert_eq!(read("//h.example/:_auth=bWU6cHc=").credentials(&address), None);
         let text = "machine a.example login x password y\nmachine h.example\n login me\n password pw\ndefault login d password e";
@@ -229,7 +238,10 @@ mod tests {
 
     #[test]
     fn variables_go_before_files() {
-        let settings = Settings::of(&machine(&[("NPM_CONFIG_REGISTRY", "http://v.example/"), ("npm_config_@x:registry", "http://x.example/")]));
+        let settings = Settings::of(&machine(&[
+            ("NPM_CONFIG_REGISTRY", "http://v.example/"),
+            ("npm_config_@x:registry", "http://x.example/"),
+        ]));
         assert_eq!(settings.get("registry"), Some(("http://v.example/", "the variable NPM_CONFIG_REGISTRY")));
         assert_eq!(settings.scopes().count(), 1);
     }

@@ -30,9 +30,9 @@ impl Registries {
                 scopes: BTreeMap::new(),
             });
         }
-        let scopes = settings.scopes().map(|(scope, url, learnt)| {
-            Ok((scope.to_owned(), place(url, learnt, &settings, machine)?))
-        });
+        let scopes = settings
+            .scopes()
+            .map(|(scope, url, learnt)| Ok((scope.to_owned(), place(url, learnt, &settings, machine)?)));
         let scopes = scopes.collect::<Result<_>>()?;
         let mut general = match settings.get("registry") {
             Some((url, learnt)) => place(url, learnt, &settings, machine)?,
@@ -122,7 +122,10 @@ mod tests {
         let told = Configured { addresses: vec!["http://u:p@told.example/".into()], learnt: "kiln.toml".into() };
         let told = places(Some(&told), &machine).unwrap();
         assert_eq!(told.len(), 1);
-        assert_eq!((told[0].address.to_string(), told[0].learnt.as_str()), ("http://told.example/".into(), "kiln.toml"));
+        assert_eq!(
+            (told[0].address.to_string(), told[0].learnt.as_str()),
+            ("http://told.example/".into(), "kiln.toml")
+        );
         assert!(told[0].credentials.is_some());
     }
 

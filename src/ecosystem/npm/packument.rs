@@ -395,9 +395,25 @@ mod tests {
         for value in [json!(null), json!(false), json!(1), json!(1.5), json!("x"), json!(["x", 1]), json!({"x": 1})] {
             let mut object = serde_json::Map::new();
             for field in [
-                "dependencies", "optionalDependencies", "peerDependencies", "peerDependenciesMeta", "bundleDependencies",
-                "bundledDependencies", "acceptDependencies", "os", "cpu", "libc", "engines", "bin", "scripts",
-                "hasInstallScript", "_hasShrinkwrap", "deprecated", "dist", "name", "version",
+                "dependencies",
+                "optionalDependencies",
+                "peerDependencies",
+                "peerDependenciesMeta",
+                "bundleDependencies",
+                "bundledDependencies",
+                "acceptDependencies",
+                "os",
+                "cpu",
+                "libc",
+                "engines",
+                "bin",
+                "scripts",
+                "hasInstallScript",
+                "_hasShrinkwrap",
+                "deprecated",
+                "dist",
+                "name",
+                "version",
             ] {
                 object.insert(field.into(), value.clone());
             }

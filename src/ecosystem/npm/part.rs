@@ -133,7 +133,6 @@ fn check_manifest(contents: &Contents, expected: &Expected) -> Result<()> {
     Ok(())
 }
 
-#[expect(clippy::too_many_arguments, reason = "one entry of a tarball on its way into the part")]
 fn add(
     builder: &mut PartBuilder<'_>,
     contents: &Contents,
@@ -173,7 +172,12 @@ fn add(
 fn licence(manifest: &[u8]) -> Option<String> {
     let value: serde_json::Value = serde_json::from_slice(super::packument::strip_mark(manifest)).ok()?;
     let one = |value: &serde_json::Value| {
-        value.as_str().or_else(|| value.get("type")?.as_str()).map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned)
+        value
+            .as_str()
+            .or_else(|| value.get("type")?.as_str())
+            .map(str::trim)
+            .filter(|text| !text.is_empty())
+            .map(str::to_owned)
     };
     one(&value["license"]).or_else(|| {
         let all: Vec<String> = value["licenses"].as_array()?.iter().filter_map(one).collect();

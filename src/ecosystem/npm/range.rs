@@ -41,6 +41,8 @@ struct Partial {
     patch: Option<u64>,
     /// The whole version, where all is said.
     version: Option<Version>,
+    /// Whether nothing is said after what was left open: `1.x.3` is no order.
+    ordered: bool,
 }
 
 impl Range {
@@ -58,7 +60,11 @@ impl Range {
         if text.len() > LONGEST {
             return None;
         }
-        let sets: Vec<_> = text.split("||").filter_map(|part| set(part.trim(), prereleases)).collect();
+        let mut sets: Vec<_> = text.split("||").filter_map(|part| set(part.trim(), prereleases)).collect();
+        // An alternative that lets everything through makes the others superfluous, prereleases they name included.
+        if sets.iter().any(Vec::is_empty) {
+            sets = vec![Vec::new()];
+        }
         (!sets.is_empty()).then_some(Self { sets })
     }
 
@@ -80,9 +86,9 @@ impl Range {
 
     /// Whether some version may be in both.
     pub fn intersects(&self, other: &Self) -> bool {
-        self.sets.iter().any(|set| {
-            other.sets.iter().any(|with| satisfiable(&set.iter().chain(with).collect::<Vec<_>>()))
-        })
+        self.sets
+            .iter()
+            .any(|set| other.sets.iter().any(|with| satisfiable(&set.iter().chain(with).collect::<Vec<_>>())))
     }
 }
 
@@ -90,9 +96,13 @@ fn holds(set: &[Comparator], version: &Version) -> bool {
     set.iter().all(|comparator| comparator.holds(version))
 }
 
-/// Whether the bounds leave room: the highest lower one against the lowest upper one.
+/// Whether the bounds leave room.
 fn satisfiable(comparators: &[&Comparator]) -> bool {
-    comparators.iter().all(|one| comparators.iter().all(|other| one.meets(other)))
+    let pairs = comparators
+        .iter()
+        .enumerate()
+        .flat_map(|(at, one)| comparators[at + 1..].iter().map(move |other| (one, other)));
+    pairs.into_iter().all(|(one, other)| one.meets(other) && other.meets(one))
 }
 
 impl Comparator {
@@ -107,26 +117,23 @@ impl Comparator {
         }
     }
 
-    fn is_lower(&self) -> bool {
-        matches!(self.operator, Operator::Greater | Operator::GreaterOrEqual | Operator::Equal)
-    }
-
-    fn is_upper(&self) -> bool {
-        matches!(self.operator, Operator::Less | Operator::LessOrEqual | Operator::Equal)
-    }
-
-    fn is_strict(&self) -> bool {
-        matches!(self.operator, Operator::Less | Operator::Greater)
-    }
-
+    /// Whether a version may be within both bounds, as npm's library judges that.
     fn meets(&self, other: &Self) -> bool {
-        if !(self.is_lower() && other.is_upper()) {
-            return true;
-        }
-        match self.version.cmp(&other.version) {
-            Ordering::Less => true,
-            Ordering::Equal => !self.is_strict() && !other.is_strict(),
-            Ordering::Greater => false,
+        let within = |version: &Version, bound: &Self| {
+            let named = !bound.version.prerelease.is_empty() && bound.version.same_release(version);
+            bound.holds(version) && (version.prerelease.is_empty() || named)
+        };
+        let nothing =
+            |bound: &Self| bound.operator == Operator::Less && bound.version.same_release(&Version::release(0, 0, 0));
+        match (self.operator, other.operator) {
+            (Operator::Equal, _) => within(&self.version, other),
+            (_, Operator::Equal) => within(&other.version, self),
+            _ if nothing(self) || nothing(other) => false,
+            (Operator::Greater | Operator::GreaterOrEqual, Operator::Less | Operator::LessOrEqual) => {
+                let closed = self.operator == Operator::GreaterOrEqual && other.operator == Operator::LessOrEqual;
+                self.version < other.version || (closed && self.version == other.version)
+            }
+            _ => true,
         }
     }
 }
@@ -140,9 +147,14 @@ fn set(text: &str, prereleases: bool) -> Option<Vec<Comparator>> {
     if joined.is_empty() {
         return Some(Vec::new());
     }
-    let read: Vec<Vec<Comparator>> =
-        joined.split(' ').filter_map(|token| comparators(token, prereleases)).collect();
-    (!read.is_empty()).then(|| read.concat())
+    let read: Vec<Vec<Comparator>> = joined.split(' ').filter_map(|token| comparators(token, prereleases)).collect();
+    if read.is_empty() {
+        return None;
+    }
+    let set = read.concat();
+    // What nothing can satisfy does not become satisfiable with more.
+    let nothing = below(Version::release(0, 0, 0));
+    Some(if set.contains(&nothing) { vec![nothing] } else { set })
 }
 
 /// The text with single spaces, and none after an operator.
@@ -211,18 +223,20 @@ fn partial(text: &str) -> Option<Partial> {
     let (major, rest) = part(text)?;
     let (minor, rest) = following(rest)?;
     let Some(minor) = minor else {
-        return rest.is_empty().then_some(Partial { major, minor: None, patch: None, version: None });
+        return rest.is_empty().then_some(Partial { major, minor: None, patch: None, version: None, ordered: true });
     };
     let (patch, rest) = following(rest)?;
     let Some(patch) = patch else {
+        let ordered = major.is_some() || minor.is_none();
         let minor = major.and(minor);
-        return rest.is_empty().then_some(Partial { major, minor, patch: None, version: None });
+        return rest.is_empty().then_some(Partial { major, minor, patch: None, version: None, ordered });
     };
     tail(rest)?;
+    let ordered = (major.is_some() || minor.is_none()) && (minor.is_some() || patch.is_none());
     let minor = major.and(minor);
     let patch = minor.and(patch);
     let version = patch.and_then(|_| Version::parse(text));
-    Some(Partial { major, minor, patch, version })
+    Some(Partial { major, minor, patch, version, ordered })
 }
 
 /// A number or a sign for any, which is `None`.
@@ -234,7 +248,6 @@ fn part(text: &str) -> Option<(Option<u64>, &str)> {
 }
 
 /// A further part after a full stop; the outer `None` if there is none.
-#[expect(clippy::type_complexity, reason = "what was read, if anything, and the rest")]
 fn following(text: &str) -> Option<(Option<Option<u64>>, &str)> {
     match text.strip_prefix('.') {
         Some(rest) => part(rest).map(|(part, rest)| (Some(part), rest)),
@@ -261,7 +274,7 @@ fn comparators(token: &str, prereleases: bool) -> Option<Vec<Comparator>> {
         .into_iter()
         .find_map(|(sign, operator)| token.strip_prefix(sign).map(|rest| (operator, rest)))
         .unwrap_or((Operator::Equal, token));
-    let read = partial(rest)?;
+    let read = partial(rest).filter(|read| read.ordered)?;
     Some(match (&read.version, operator) {
         (Some(version), Operator::GreaterOrEqual) if *version == lowest_of_all(prereleases) => Vec::new(),
         (Some(version), operator) => vec![Comparator { operator, version: version.clone() }],
@@ -295,9 +308,8 @@ fn open(read: &Partial, operator: Operator, prereleases: bool) -> Vec<Comparator
 
 /// `>=0.0.0` says nothing.
 fn without_first(set: Vec<Comparator>, prereleases: bool) -> Vec<Comparator> {
-    let says_nothing = |one: &Comparator| {
-        one.operator == Operator::GreaterOrEqual && one.version == lowest_of_all(prereleases)
-    };
+    let says_nothing =
+        |one: &Comparator| one.operator == Operator::GreaterOrEqual && one.version == lowest_of_all(prereleases);
     set.into_iter().filter(|one| !says_nothing(one)).collect()
 }
 

@@ -80,9 +80,11 @@ pub(super) fn tail(text: &str) -> Option<(Vec<Identifier>, String)> {
     if prerelease.is_empty() {
         return Some((Vec::new(), build.to_owned()));
     }
-    let parts: Vec<&str> = prerelease.strip_prefix('-').unwrap_or(prerelease).split('.').collect();
-    // Without its hyphen, a prerelease that begins with a number would be part of the patch level's number.
-    parts.iter().all(|part| is_identifier(part)).then(|| (parts.into_iter().map(identifier).collect(), build.to_owned()))
+    let read =
+        |text: &str| text.split('.').all(is_identifier).then(|| text.split('.').map(identifier).collect::<Vec<_>>());
+    // A hyphen with nothing behind it is a part itself.
+    let parts = prerelease.strip_prefix('-').and_then(read).or_else(|| read(prerelease))?;
+    Some((parts, build.to_owned()))
 }
 
 fn is_identifier(part: &str) -> bool {
@@ -173,11 +175,12 @@ mod tests {
             ("1.2.3-01.x", "1.2.3-1.x"),
             ("1.2.3+5.a", "1.2.3+5.a"),
             ("01.2.3", "1.2.3"),
+            ("1.2.3-", "1.2.3--"),
         ] {
             assert_eq!(version(text).to_string(), read);
         }
         let long = format!("1.2.3-{}", "a".repeat(300));
-        for wrong in ["", "1.2", "1.2.3.4", "1.2.x", "latest", "1.2.3-", "1.2.3-a..b", "9007199254740992.0.0", &long] {
+        for wrong in ["", "1.2", "1.2.3.4", "1.2.x", "latest", "1.2.3-a..b", "9007199254740992.0.0", &long] {
             assert!(Version::parse(wrong).is_none(), "{wrong}");
         }
     }

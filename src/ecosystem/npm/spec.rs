@@ -59,7 +59,9 @@ impl Wanted {
         }
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.!~*'()".contains(&byte);
         if !text.bytes().all(plain) {
-            return Err(Error::no(format!("`{text}` is neither a version of `{name}`, nor a range of them, nor a tag")));
+            return Err(Error::no(format!(
+                "`{text}` is neither a version of `{name}`, nor a range of them, nor a tag"
+            )));
         }
         Ok(Self::Tag(text.to_owned()))
     }
@@ -164,7 +166,9 @@ mod tests {
         for good in ["a", "JSONStream", "@scope/name", "lodash.merge", "socket.io", "3d-view"] {
             check_name(good).unwrap();
         }
-        for wrong in ["", ".", "..", "../x", "a/b", "@/x", "@x/", "@x/../y", "node_modules", ".bin", "a b", "a\0", "_x", "a\\b"] {
+        for wrong in
+            ["", ".", "..", "../x", "a/b", "@/x", "@x/", "@x/../y", "node_modules", ".bin", "a b", "a\0", "_x", "a\\b"]
+        {
             assert!(check_name(wrong).is_err(), "{wrong}");
         }
         assert!(check_name(&"a".repeat(215)).is_err());

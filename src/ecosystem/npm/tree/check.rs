@@ -78,19 +78,23 @@ impl Checker<'_> {
             if own.is_some_and(|own| own != self.edge && !graph.satisfies(package, own)) {
                 return Verdict::Conflict;
             }
-            return self.into_free_place();
+            return self.where_none_is();
         };
         self.where_another_is(current)
     }
 
     /// The folder has none of the name; those below it that use one from further up would find this one.
-    fn into_free_place(&mut self) -> Verdict {
+    fn where_none_is(&mut self) -> Verdict {
         let (graph, Question { package, target, edges, .. }) = (self.graph, self.question);
         let name = &graph.edges[self.edge].name;
-        let above = (target != graph.edges[edges[0]].from).then(|| graph.resolve(target, &super::graph::folded(name))).flatten();
+        let above = (target != graph.edges[edges[0]].from)
+            .then(|| graph.resolve(target, &super::graph::folded(name)))
+            .flatten();
         let shadowed = above.is_some_and(|above| {
             graph.nodes[above].edges_in.iter().any(|edge| {
-                graph.is_below(graph.edges[*edge].from, target) && graph.is_valid(*edge) && !graph.satisfies(package, *edge)
+                graph.is_below(graph.edges[*edge].from, target)
+                    && graph.is_valid(*edge)
+                    && !graph.satisfies(package, *edge)
             })
         });
         if shadowed { Verdict::Conflict } else { self.peers(Verdict::Fits) }
@@ -116,7 +120,8 @@ impl Checker<'_> {
             return Verdict::Replaces;
         }
         // It can be deeper: what is there may stay.
-        let deepest = edges.iter().fold(graph.edges[edges[0]].from, |from, edge| graph.deepest(from, &graph.edges[*edge].name));
+        let deepest =
+            edges.iter().fold(graph.edges[edges[0]].from, |from, edge| graph.deepest(from, &graph.edges[*edge].name));
         if target != deepest {
             return Verdict::Conflict;
         }

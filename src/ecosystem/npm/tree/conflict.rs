@@ -70,5 +70,9 @@ fn is_there(graph: &Graph, node: NodeId) -> String {
 /// A package as people call it.
 fn called(name: &str, graph: &Graph, node: NodeId) -> String {
     let manifest = &graph.nodes[node].manifest;
-    if manifest.name == name { format!("{name} {}", manifest.version) } else { format!("{name} ({} {})", manifest.name, manifest.version) }
+    if manifest.name == name {
+        format!("{name} {}", manifest.version)
+    } else {
+        format!("{name} ({} {})", manifest.name, manifest.version)
+    }
 }

@@ -13,9 +13,24 @@ fn optional(graph: &Graph) -> BTreeSet<NodeId> {
     let mut queue = vec![0];
     while let Some(node) = queue.pop() {
         let edges = graph.nodes[node].edges_out.iter().map(|edge| &graph.edges[*edge]);
-        queue.extend(edges.filter(|edge| !edge.is_optional()).filter_map(|edge| edge.to).filter(|to| needed.insert(*to)));
+        queue.extend(
+            edges.filter(|edge| !edge.is_optional()).filter_map(|edge| edge.to).filter(|to| needed.insert(*to)),
+        );
     }
     graph.all().into_iter().filter(|node| !needed.contains(node)).collect()
+}
+
+/// Nodes that somebody needs: those that were only tried for optional peers are superfluous.
+fn needed(graph: &Graph) -> BTreeSet<NodeId> {
+    let mut needed = BTreeSet::from([0]);
+    let mut queue = vec![0];
+    while let Some(node) = queue.pop() {
+        let edges = graph.nodes[node].edges_out.iter().map(|edge| &graph.edges[*edge]);
+        let peers = edges.filter(|edge| edge.kind != EdgeKind::OptionalPeer).filter_map(|edge| edge.to);
+        // What is below a package needs its folder.
+        queue.extend(peers.chain(graph.nodes[node].parent).filter(|to| needed.insert(*to)));
+    }
+    needed
 }
 
 /// What must go when `node` cannot be had: everything that needs it, up to where that is optional, and what
@@ -80,18 +95,23 @@ fn fitting(
             if !fits {
                 return Err(unfit(graph, *node, platform));
             }
-        } else if !gone.contains(node) && !(fits && engines.fit(manifest)) {
+        } else if (!fits || !engines.fit(manifest)) && !gone.contains(node) {
             gone.extend(goes_with(graph, *node, &gone));
         }
     }
-    Ok(all.into_iter().filter(|node| !gone.contains(node)).map(|node| (node, optional.contains(&node))).collect())
+    let needed = needed(graph);
+    let all = all.into_iter().filter(|node| needed.contains(node));
+    Ok(all.filter(|node| !gone.contains(node)).map(|node| (node, optional.contains(&node))).collect())
 }
 
 fn unfit(graph: &Graph, node: NodeId, platform: &Platform) -> Error {
     let manifest = &graph.nodes[node].manifest;
     let lists = [("os", &manifest.os), ("cpu", &manifest.cpu), ("libc", &manifest.libc)];
-    let wants: Vec<String> =
-        lists.iter().filter(|(_, list)| !list.is_empty()).map(|(kind, list)| format!("{kind} {}", list.join(", "))).collect();
+    let wants: Vec<String> = lists
+        .iter()
+        .filter(|(_, list)| !list.is_empty())
+        .map(|(kind, list)| format!("{kind} {}", list.join(", ")))
+        .collect();
     Error::no(format!(
         "{} {} is for {} and not for {} on {} with {}",
         manifest.name,
@@ -112,7 +132,9 @@ pub(super) fn check_known(graph: &Graph) -> Result<()> {
             let missing = edge.to.is_none() && edge.kind == EdgeKind::Plain;
             // What is inside a tarball is its publisher's affair.
             if missing && !graph.nodes[node].unpacked && !graph.nodes[node].manifest.bundled.contains(&edge.name) {
-                return Err(Error::no(super::conflict::asks(graph, *id)).caused_by(Error::new("nothing was found for it")));
+                return Err(
+                    Error::no(super::conflict::asks(graph, *id)).caused_by(Error::new("nothing was found for it"))
+                );
             }
         }
     }

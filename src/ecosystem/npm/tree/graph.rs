@@ -173,8 +173,12 @@ impl Graph {
         let optional = |name: &String| manifest.optional_peers.contains(name);
         let peers = manifest.peer_dependencies.iter();
         let mut all: Vec<(&str, &str, EdgeKind)> = Vec::new();
-        all.extend(peers.clone().filter(|(name, _)| !optional(name)).map(|(n, s)| (n.as_str(), s.as_str(), EdgeKind::Peer)));
-        all.extend(peers.filter(|(name, _)| optional(name)).map(|(n, s)| (n.as_str(), s.as_str(), EdgeKind::OptionalPeer)));
+        all.extend(
+            peers.clone().filter(|(name, _)| !optional(name)).map(|(n, s)| (n.as_str(), s.as_str(), EdgeKind::Peer)),
+        );
+        all.extend(
+            peers.filter(|(name, _)| optional(name)).map(|(n, s)| (n.as_str(), s.as_str(), EdgeKind::OptionalPeer)),
+        );
         all.extend(manifest.dependencies.iter().map(|(n, s)| (n.as_str(), s.as_str(), EdgeKind::Plain)));
         all.extend(manifest.optional_dependencies.iter().map(|(n, s)| (n.as_str(), s.as_str(), EdgeKind::Optional)));
         let mut last: BTreeMap<String, usize> = BTreeMap::new();
@@ -437,7 +441,9 @@ impl Graph {
     fn reload(&mut self, edge: EdgeId, hard: bool) {
         let from = self.edges[edge].from;
         let old_rule = self.edges[edge].overrides;
-        let rule = self.nodes[from].overrides.map(|rule| self.rules.of_edge(rule, &self.edges[edge].name, &self.edges[edge].raw));
+        let rule = self.nodes[from]
+            .overrides
+            .map(|rule| self.rules.of_edge(rule, &self.edges[edge].name, &self.edges[edge].raw));
         self.edges[edge].overrides = rule;
         let to = self.resolve(from, &folded(&self.edges[edge].name));
         let old = self.edges[edge].to;

@@ -42,12 +42,25 @@ impl Rules {
             return Ok(rules);
         }
         let none = String::new;
-        rules.0.push(Rule { parent: None, key: none(), name: none(), range: none(), value: none(), children: Vec::new() });
+        rules.0.push(Rule {
+            parent: None,
+            key: none(),
+            name: none(),
+            range: none(),
+            value: none(),
+            children: Vec::new(),
+        });
         rules.read(0, overrides, own, 0)?;
         Ok(rules)
     }
 
-    fn read(&mut self, parent: RuleId, from: &Map<String, Value>, own: &BTreeMap<String, String>, depth: usize) -> Result<()> {
+    fn read(
+        &mut self,
+        parent: RuleId,
+        from: &Map<String, Value>,
+        own: &BTreeMap<String, String>,
+        depth: usize,
+    ) -> Result<()> {
         if depth > DEEPEST || self.0.len() > MOST {
             return Err(Error::no(format!("there are more than {MOST} overrides, or deeper than {DEEPEST} levels")));
         }

@@ -46,7 +46,8 @@ impl Graph {
         let mut queue = vec![node];
         while let Some(id) = queue.pop() {
             let out = self.peers_of(id);
-            let into = self.nodes[id].edges_in.iter().filter(|edge| self.edges[**edge].is_peer() && self.is_valid(**edge));
+            let into =
+                self.nodes[id].edges_in.iter().filter(|edge| self.edges[**edge].is_peer() && self.is_valid(**edge));
             let into: Vec<NodeId> = into.map(|edge| self.edges[*edge].from).collect();
             queue.extend(out.into_iter().chain(into).filter(|other| union.insert(*other)));
         }
