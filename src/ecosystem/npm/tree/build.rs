@@ -71,8 +71,12 @@ impl<'a> Builder<'a> {
                 Err(error) => return Err(error),
             };
             if let Some(manifest) = packument.versions.values().find(|one| one.version == pin.version) {
-                let node = self.graph.child(name, Arc::new(manifest.clone()), None, above);
-                self.enqueue(node);
+                self.graph.child(name, Arc::new(manifest.clone()), None, above);
+            }
+        }
+        for node in self.graph.all().into_iter().skip(1) {
+            if !self.problems(node).is_empty() || !self.graph.nodes[node].manifest.bundled.is_empty() {
+                self.queue.push(node);
             }
         }
         Ok(())
