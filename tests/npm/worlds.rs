@@ -67,7 +67,7 @@ fn world(seed: u64) -> (Packages, Value, Value) {
                     _ => optional,
                 };
                 for _ in 0..3 {
-                    if dice.chance(if seed % 2 == 0 { likely / 2 } else { likely }) {
+                    if dice.chance(if seed.is_multiple_of(2) { likely / 2 } else { likely }) {
                         let other = dice.one(&names);
                         if other != *name {
                             table.insert(other.into(), dice.one(&RANGES).into());
@@ -136,7 +136,7 @@ fn made_up_registries_are_resolved_as_npm_does() {
             json!({"name": "project", "version": "1.0.0", "dependencies": dependencies, "overrides": overrides});
         fs::write(folder.path().join("package.json"), project.to_string()).unwrap();
         let registry = format!("--registry={}", world.server.url("/"));
-        let said = npm(folder.path(), &["install", "--package-lock-only", "--prefer-online", &registry]);
+        let said = npm(folder.path(), 60, &["install", "--package-lock-only", "--prefer-online", &registry]);
         let request = request(&dependencies, &overrides);
         match (world.solve(&request), said) {
             (Ok(placed), Ok(())) => {

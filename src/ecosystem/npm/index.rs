@@ -38,6 +38,9 @@ const ARTIFACT: &str = "npm-artifact";
 /// Changes when [`Packument`] does: what is stored otherwise is not read.
 const LAYOUT: u32 = 1;
 
+/// What came of asking for a package.
+type Document = Result<Arc<Packument>>;
+
 /// What the store remembers of a package's document.
 #[derive(Serialize, Deserialize)]
 struct Seen {
@@ -66,7 +69,7 @@ pub struct Registry<'a> {
     registries: Registries,
     /// What versions are guessed for when documents are read ahead.
     engines: Engines,
-    documents: Mutex<BTreeMap<String, Arc<OnceLock<Result<Arc<Packument>>>>>>,
+    documents: Mutex<BTreeMap<String, Arc<OnceLock<Document>>>>,
     ahead: Mutex<BTreeSet<(String, String)>>,
 }
 

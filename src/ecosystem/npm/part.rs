@@ -133,7 +133,6 @@ fn check_manifest(contents: &Contents, expected: &Expected) -> Result<()> {
     Ok(())
 }
 
-#[expect(clippy::too_many_arguments, reason = "one entry of a tarball on its way into the part")]
 fn add(
     builder: &mut PartBuilder<'_>,
     contents: &Contents,

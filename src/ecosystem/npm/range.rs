@@ -248,7 +248,6 @@ fn part(text: &str) -> Option<(Option<u64>, &str)> {
 }
 
 /// A further part after a full stop; the outer `None` if there is none.
-#[expect(clippy::type_complexity, reason = "what was read, if anything, and the rest")]
 fn following(text: &str) -> Option<(Option<Option<u64>>, &str)> {
     match text.strip_prefix('.') {
         Some(rest) => part(rest).map(|(part, rest)| (Some(part), rest)),

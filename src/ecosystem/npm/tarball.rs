@@ -59,7 +59,7 @@ impl<R: BufRead> Read for Plain<R> {
 pub(super) fn open<R: BufRead>(mut reader: R, size: u64) -> Result<tar::Reader<Plain<R>>> {
     let gzip = reader.fill_buf()?.starts_with(b"\x1f\x8b");
     let inner = if gzip { Form::Gzip(Box::new(MultiGzDecoder::new(reader))) } else { Form::Tar(reader) };
-    let left = size.saturating_mul(MOST_RATIO).max(SMALL).min(MOST_BYTES);
+    let left = size.saturating_mul(MOST_RATIO).clamp(SMALL, MOST_BYTES);
     Ok(tar::Reader::new(Plain { inner, left }))
 }
 
@@ -235,7 +235,7 @@ pub fn bundled(reader: impl BufRead, size: u64) -> Result<Vec<Bundled>> {
     }
     let mut all: Vec<Bundled> = found.into_values().collect();
     for inner in &mut all {
-        let names = [&inner.above[..], &[inner.name.clone()]].concat();
+        let names = [&inner.above[..], std::slice::from_ref(&inner.name)].concat();
         if let Some(folder) = directories.get(&names).filter(|_| inner.manifest.bin.is_empty()) {
             let base: String = names.iter().map(|name| format!("node_modules/{name}/")).collect();
             inner.manifest.bin = programs_below(&files, &base, folder);

@@ -254,8 +254,9 @@ impl Client<'_> {
     /// Where to ask for the file with this name of a project, as its origin lists it; no more than `maximum` bytes.
     pub fn requests(&self, name: &Name, origin: &str, filename: &str, maximum: u64) -> Result<Vec<Request>> {
         let project = self.project(name, origin)?;
-        let files = project.releases.values().flat_map(|release| release.wheels.iter().chain(&release.sources));
-        let listed = files.into_iter().find(|listed| listed.name == filename).ok_or_else(|| {
+        let releases = (0..project.versions().len()).map(|at| project.release(at));
+        let mut files = releases.flat_map(|release| release.wheels.iter().chain(&release.sources));
+        let listed = files.find(|listed| listed.name == filename).ok_or_else(|| {
             Error::new(format!("the origin `{origin}` lists no `{filename}` of `{name}`")).kind(Kind::NotFound)
         })?;
         let mut request = Request::new(project.address(listed)?.as_str(), maximum)?;

@@ -10,11 +10,11 @@ use super::{Index, Request, conflict};
 use crate::ecosystem::npm::collation;
 use crate::ecosystem::npm::packument::Manifest;
 use crate::ecosystem::npm::pick::pick;
-use crate::ecosystem::npm::spec::{Spec, Wanted};
+use crate::ecosystem::npm::spec::Spec;
 use crate::error::{Context, Error, Kind, Result};
 
 /// Packages that are tried: what honest projects need is far below.
-const MOST_NODES: usize = 1_000_000;
+const MOST_NODES: usize = 200_000;
 /// Packages in the tree.
 const MOST_PLACED: usize = 50_000;
 /// Peers that bring peers, one after the other.
@@ -31,7 +31,7 @@ pub(super) struct Builder<'a> {
     pub failures: BTreeSet<NodeId>,
     /// The tree in which things are tried for a node.
     trials: BTreeMap<NodeId, NodeId>,
-    picked: BTreeMap<(String, String, Option<String>), Result<Arc<Manifest>>>,
+    picked: BTreeMap<(String, String), Result<Arc<Manifest>>>,
 }
 
 impl<'a> Builder<'a> {
@@ -46,6 +46,40 @@ impl<'a> Builder<'a> {
             trials: BTreeMap::new(),
             picked: BTreeMap::new(),
         }
+    }
+
+    /// Begins with what an older lock has where it has it, as far as the registry still has it too. What is
+    /// content with it stays; what nobody needs any more is left out in the end.
+    pub fn keep(&mut self) -> Result<()> {
+        let request = self.request;
+        let wanted: Vec<(String, String)> =
+            request.preferred.values().map(|pin| (pin.name.clone(), pin.version.to_string())).collect();
+        self.index.prefetch(&wanted);
+        let mut pins: Vec<(Vec<&str>, &super::Pin)> =
+            request.preferred.iter().map(|(path, pin)| (path.split("node_modules/").skip(1).collect(), pin)).collect();
+        pins.sort_by_key(|(names, _)| names.len());
+        for (names, pin) in pins {
+            let Some((name, above)) = names.split_last() else { continue };
+            let above = above.iter().try_fold(0, |node: NodeId, name| {
+                self.graph.nodes[node].children.get(&folded(name.trim_end_matches('/'))).copied()
+            });
+            let moves = request.moving.contains(&pin.name) || request.moving.contains(*name);
+            let Some(above) = above.filter(|_| !moves) else { continue };
+            let packument = match self.index.packument(&pin.name) {
+                Ok(packument) => packument,
+                Err(error) if error.what() == Kind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            if let Some(manifest) = packument.versions.values().find(|one| one.version == pin.version) {
+                self.graph.child(name, Arc::new(manifest.clone()), None, above);
+            }
+        }
+        for node in self.graph.all().into_iter().skip(1) {
+            if !self.problems(node).is_empty() || !self.graph.nodes[node].manifest.bundled.is_empty() {
+                self.queue.push(node);
+            }
+        }
+        Ok(())
     }
 
     /// Works until nothing is missing that can be had.
@@ -71,14 +105,11 @@ impl<'a> Builder<'a> {
     /// The node nearest to the top; among equals the first by its path.
     fn next(&mut self) -> Option<NodeId> {
         let graph = &self.graph;
-        let key = |node: NodeId| (graph.depth(node), graph.location(node));
-        let first = self
-            .queue
-            .iter()
-            .enumerate()
-            .map(|(at, node)| (at, key(*node)))
-            .min_by(|(_, one), (_, other)| one.0.cmp(&other.0).then_with(|| collation::compare(&one.1, &other.1)));
-        first.map(|(at, _)| self.queue.remove(at))
+        let depth = self.queue.iter().map(|node| graph.depth(*node)).min()?;
+        let nearest = self.queue.iter().enumerate().filter(|(_, node)| graph.depth(**node) == depth);
+        let paths = nearest.map(|(at, node)| (at, graph.location(*node)));
+        let (first, _) = paths.min_by(|(_, one), (_, other)| collation::compare(one, other))?;
+        Some(self.queue.remove(first))
     }
 
     fn enqueue(&mut self, node: NodeId) {
@@ -305,45 +336,15 @@ impl<'a> Builder<'a> {
     fn manifest(&mut self, name: &str, edge: EdgeId) -> Result<Arc<Manifest>> {
         let text = self.graph.spec(edge);
         let spec = Spec::parse(name, &text)?;
-        let pinned = self.pinned(name, &spec, edge);
-        let key = (name.to_owned(), text, pinned.clone());
+        let key = (name.to_owned(), text);
         if let Some(known) = self.picked.get(&key) {
             return known.clone();
         }
         let found = self.index.packument(&spec.name).and_then(|packument| {
-            let pinned = pinned.and_then(|version| packument.versions.get(&version));
-            match pinned {
-                Some(manifest) => Ok(Arc::new(manifest.clone())),
-                None => pick(&packument, &spec.wanted, &self.request.engines).map(|one| Arc::new(one.clone())),
-            }
+            pick(&packument, &spec.wanted, &self.request.engines).map(|one| Arc::new(one.clone()))
         });
         self.picked.insert(key, found.clone());
         found
-    }
-
-    /// The version that an older lock has for a dependency: what it led to there, else the highest of the
-    /// package's that does.
-    fn pinned(&self, name: &str, spec: &Spec, edge: EdgeId) -> Option<String> {
-        let pins = &self.request.preferred;
-        let does = |pin: &super::Pin| {
-            pin.name == spec.name
-                && !self.request.moving.contains(&pin.name)
-                && !self.request.moving.contains(name)
-                // A tag may have moved since; a lock that is kept does not follow it.
-                && (matches!(spec.wanted, Wanted::Tag(_)) || spec.wanted.accepts(&pin.version))
-        };
-        let from = self.graph.edges[edge].from;
-        let top = self.graph.nodes[from].root;
-        let from = self.graph.nodes[top].source.unwrap_or(from);
-        let nearest = self.graph.ancestry(from).find_map(|above| {
-            let location = self.graph.location(above);
-            let slash = if location.is_empty() { "" } else { "/" };
-            pins.get(&format!("{location}{slash}node_modules/{name}"))
-        });
-        let pin = nearest
-            .filter(|pin| does(pin))
-            .or_else(|| pins.values().filter(|pin| does(pin)).max_by(|one, other| one.version.cmp(&other.version)));
-        pin.map(|pin| pin.version.to_string())
     }
 
     /// Places what was tried, and notes whose dependencies must be looked at again.

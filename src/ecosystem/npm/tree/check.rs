@@ -78,13 +78,13 @@ impl Checker<'_> {
             if own.is_some_and(|own| own != self.edge && !graph.satisfies(package, own)) {
                 return Verdict::Conflict;
             }
-            return self.into_free_place();
+            return self.where_none_is();
         };
         self.where_another_is(current)
     }
 
     /// The folder has none of the name; those below it that use one from further up would find this one.
-    fn into_free_place(&mut self) -> Verdict {
+    fn where_none_is(&mut self) -> Verdict {
         let (graph, Question { package, target, edges, .. }) = (self.graph, self.question);
         let name = &graph.edges[self.edge].name;
         let above = (target != graph.edges[edges[0]].from)

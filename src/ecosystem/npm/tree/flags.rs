@@ -20,6 +20,19 @@ fn optional(graph: &Graph) -> BTreeSet<NodeId> {
     graph.all().into_iter().filter(|node| !needed.contains(node)).collect()
 }
 
+/// Nodes that somebody needs: those that were only tried for optional peers are superfluous.
+fn needed(graph: &Graph) -> BTreeSet<NodeId> {
+    let mut needed = BTreeSet::from([0]);
+    let mut queue = vec![0];
+    while let Some(node) = queue.pop() {
+        let edges = graph.nodes[node].edges_out.iter().map(|edge| &graph.edges[*edge]);
+        let peers = edges.filter(|edge| edge.kind != EdgeKind::OptionalPeer).filter_map(|edge| edge.to);
+        // What is below a package needs its folder.
+        queue.extend(peers.chain(graph.nodes[node].parent).filter(|to| needed.insert(*to)));
+    }
+    needed
+}
+
 /// What must go when `node` cannot be had: everything that needs it, up to where that is optional, and what
 /// only those need.
 fn goes_with(graph: &Graph, node: NodeId, gone: &BTreeSet<NodeId>) -> BTreeSet<NodeId> {
@@ -82,11 +95,13 @@ fn fitting(
             if !fits {
                 return Err(unfit(graph, *node, platform));
             }
-        } else if !gone.contains(node) && !(fits && engines.fit(manifest)) {
+        } else if (!fits || !engines.fit(manifest)) && !gone.contains(node) {
             gone.extend(goes_with(graph, *node, &gone));
         }
     }
-    Ok(all.into_iter().filter(|node| !gone.contains(node)).map(|node| (node, optional.contains(&node))).collect())
+    let needed = needed(graph);
+    let all = all.into_iter().filter(|node| needed.contains(node));
+    Ok(all.filter(|node| !gone.contains(node)).map(|node| (node, optional.contains(&node))).collect())
 }
 
 fn unfit(graph: &Graph, node: NodeId, platform: &Platform) -> Error {

@@ -61,7 +61,8 @@ pub struct Request {
     pub platform: Platform,
     /// What versions are chosen for, like npm does: those that do not fit come last, and are no obstacle.
     pub engines: Engines,
-    /// What an older lock has, by path: kept where it still satisfies what asks for it.
+    /// What an older lock has, by path: kept where it still satisfies what asks for it. Packages in the tarballs
+    /// of others are not among them.
     pub preferred: BTreeMap<String, Pin>,
     /// Packages whose pins are not kept.
     pub moving: BTreeSet<String>,
@@ -126,6 +127,7 @@ pub fn solve(index: &dyn Index, request: &Request) -> Result<Vec<Placed>> {
     let wanted: Vec<(String, String)> = project.dependencies.clone();
     index.prefetch(&wanted);
     let mut builder = Builder::new(Graph::new(project, rules), index, request);
+    builder.keep()?;
     builder.run()?;
     let Builder { graph, failures, .. } = builder;
     flags::check_known(&graph)?;
