@@ -8,6 +8,7 @@ mod support;
 
 mod build;
 mod definitions;
+mod languages;
 mod lock;
 mod network;
 mod output;

@@ -1,7 +1,7 @@
 //! Second tier: what kiln resolves and unpacks is what this machine's npm installs.
 //!
-//! KILN_TEST_NPM_SETS names the sets to look at, with commas between them; all are, otherwise. KILN_TEST_STORE
-//! names a store to use.
+//! KILN_TEST_NPM_SETS names the sets to look at, with commas between them, or `all`; some that say much and take
+//! little are looked at otherwise. KILN_TEST_STORE names a store to use.
 #![allow(clippy::disallowed_methods, reason = "tests look at the machine they run on")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +28,9 @@ use serde_json::{Value, json};
 
 use crate::sets::sets;
 use crate::tree::{Tree, of_parts, on_disk};
+
+/// The sets of every day: peers, aliases, overrides, programs for one platform, packages in packages.
+const EVERY_DAY: &str = "express,eslint,aliases,overrides,overrides-own,esbuild,sharp,bundled,puppeteer,phantomjs,vite";
 
 pub fn real(test: &str) -> bool {
     let real = std::env::var("KILN_TEST_REAL").is_ok_and(|value| value == "1");
@@ -137,8 +140,8 @@ fn what_npm_installs_is_what_kiln_makes() {
         return;
     }
     let machine = machine();
-    let named = std::env::var("KILN_TEST_NPM_SETS").ok();
-    let wanted = |name: &str| named.as_ref().is_none_or(|named| named.split(',').any(|one| one == name));
+    let named = std::env::var("KILN_TEST_NPM_SETS").unwrap_or_else(|_| EVERY_DAY.to_owned());
+    let wanted = |name: &str| named == "all" || named.split(',').any(|one| one == name);
     let store = std::env::var_os("KILN_TEST_STORE").map_or_else(|| scratch("store"), PathBuf::from);
     let store = Store::open(&store).unwrap();
     let client = Client::new(&Settings::default()).unwrap();
