@@ -117,3 +117,29 @@ fn packse_scenarios_come_out_as_expected() {
     assert!(failed.is_empty(), "{}", failed.join("\n"));
     assert!(passed >= OWN.len());
 }
+
+/// docs/python-parity.md says which scenarios come out differently with what uv does about pre-releases today.
+#[test]
+fn four_scenarios_are_of_another_time() {
+    let differs = |scenario: &Scenario| {
+        let request = scenario.request();
+        let answer = scenario.solve(&request).ok().map(|solution| versions(&solution));
+        let request = Request { prereleases: Prereleases::IfNecessaryOrExplicit, ..request };
+        answer != scenario.solve(&request).ok().map(|solution| versions(&solution))
+    };
+    let scenarios: Vec<Scenario> =
+        scenarios().into_iter().filter(|scenario| !scenario.resolver_options.prereleases).collect();
+    let names: Vec<&str> =
+        scenarios.iter().filter(|scenario| differs(scenario)).map(|scenario| scenario.name.as_str()).collect();
+    let expected = [
+        "package-only-prereleases-in-range",
+        "package-prereleases-specifier-boundary",
+        "transitive-package-only-prereleases-in-range",
+        "transitive-prerelease-and-stable-dependency-many-versions-holes",
+    ];
+    if scenarios.len() > OWN.len() {
+        assert_eq!(names, expected);
+    } else {
+        assert!(names.is_empty(), "{names:?}");
+    }
+}

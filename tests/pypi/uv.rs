@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use kiln::ecosystem::origin::Machine;
 use kiln::ecosystem::pypi::client::Client;
+use kiln::ecosystem::pypi::locks::LockKind;
 use kiln::ecosystem::pypi::origin;
 use kiln::ecosystem::pypi::solve::{Request, solve};
 use kiln::ecosystem::pypi::target::Target;
@@ -116,6 +117,43 @@ fn machine() -> Machine {
     }
 }
 
+/// uv's own lock and the one that it exports (PEP 751) pin the same files.
+#[test]
+fn locks_of_uv_are_read() {
+    if std::env::var_os("KILN_TEST_REAL").is_none() {
+        say("locks_of_uv_are_read: does not run without KILN_TEST_REAL=1");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let project = "[project]\nname = 'app'\nversion = '1'\nrequires-python = '>=3.11'\n\
+        dependencies = ['flask[async]', 'celery[redis]', 'pandas', 'colorama; sys_platform == \"win32\"', 'uvicorn[standard]']\n";
+    std::fs::write(folder.path().join("pyproject.toml"), project).unwrap();
+    let uv = |words: &[&str]| {
+        let mut command = Command::new(uv());
+        command.args(words).args(["--no-config", "--quiet", "--directory"]).arg(folder.path());
+        let output = command.args(interpreter()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    uv(&["lock"]);
+    uv(&["export", "--format", "pylock.toml", "--no-emit-project", "--output-file", "pylock.toml"]);
+    let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+    for (python, architecture) in [("3.12.3", "amd64"), ("3.13.5", "arm64")] {
+        let target = Target::new(python, architecture, (2, 41)).unwrap();
+        let own = LockKind::Uv.parse(&read("uv.lock"), &target).unwrap();
+        let exported = LockKind::Pylock.parse(&read("pylock.toml"), &target).unwrap();
+        assert_eq!(own, exported);
+        assert!(own.len() > 30 && own.iter().all(|locked| locked.file.sha256.is_some()), "{own:?}");
+        assert!(!own.iter().any(|locked| locked.name.as_str() == "colorama"));
+        say(&format!("uv.lock and pylock.toml pin the same {} files for {target}", own.len()));
+    }
+}
+
+/// The interpreter for uv to use. Given one, it looks for no other, which takes it long on some machines.
+fn interpreter() -> Vec<String> {
+    let executable = (machine().ask)(&["python3", "-c", "import sys; print(sys.executable)"]);
+    executable.map_or(Vec::new(), |path| vec!["--python".to_owned(), path.trim().to_owned()])
+}
+
 #[test]
 fn answers_are_those_of_uv() {
     if std::env::var_os("KILN_TEST_REAL").is_none() {
@@ -128,9 +166,7 @@ fn answers_are_those_of_uv() {
     let places = origin::places(None, &machine()).unwrap();
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
     let sets = sets();
-    // Given one, uv looks for no other interpreter, which takes it long on some machines.
-    let executable = (machine().ask)(&["python3", "-c", "import sys; print(sys.executable)"]);
-    let python: Vec<String> = executable.map_or(Vec::new(), |path| vec!["--python".to_owned(), path.trim().to_owned()]);
+    let python = interpreter();
     let (next, wrong, times) = (AtomicUsize::new(0), Mutex::new(Vec::new()), Mutex::new(Vec::new()));
     // A new client asks for pages anew, as each run of uv does.
     let client = || Client::new(&net, &store, BTreeMap::from([("pypi".to_owned(), places.clone())]), now);
