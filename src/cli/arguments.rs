@@ -105,6 +105,11 @@ pub enum Command {
         after_help = "Without a command, the image's own entrypoint runs.\n\nExamples:\n  kiln run queue\n  kiln run queue -- redis-server --version\n  kiln run website --network -v ./site:/srv/www"
     )]
     Run(Run),
+    /// Print the workspace as a Compose file, pinned by digest.
+    #[command(
+        after_help = "One service per environment, each with a profile of its own name, so that you run only those that you want. `--format json` prints the same as JSON, which Compose reads as well.\n\nExamples:\n  kiln compose --target laptop --output compose.yaml\n  docker compose --profile queue --profile api up\n  KILN_REPOSITORY=registry.example/team docker compose --profile queue up    without a target"
+    )]
+    Compose(Compose),
     /// List what environments are made of.
     List(List),
     /// Let go of what the store has not used for a while.
@@ -205,6 +210,19 @@ pub struct Run {
     /// Run this program instead of the image's entrypoint.
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Compose {
+    /// The environments that become services [default: all].
+    #[arg(value_name = "ENV")]
+    pub environments: Vec<String>,
+    /// Add what `[targets.NAME]` in kiln.toml says: variables, ports, and where images are pulled from.
+    #[arg(long, value_name = "NAME")]
+    pub target: Option<String>,
+    /// Write it to this file instead of stdout.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -7,6 +7,7 @@
 mod support;
 
 mod build;
+mod compose;
 mod definitions;
 mod lock;
 mod network;
