@@ -48,7 +48,7 @@ impl<'a> Kitchen<'a> {
     }
 
     /// The executor that was asked for, or the first that works here; found out once.
-    fn executor(&self) -> Result<Executor> {
+    pub fn executor(&self) -> Result<Executor> {
         let mut known = self.executor.lock().unwrap_or_else(PoisonError::into_inner);
         match *known {
             Some(executor) => Ok(executor),

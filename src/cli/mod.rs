@@ -15,6 +15,7 @@ mod gc;
 mod init;
 mod interrupt;
 mod kitchen;
+mod lines;
 mod list;
 mod lock;
 mod output;
@@ -22,7 +23,10 @@ mod pins;
 mod progress;
 mod rules;
 mod run;
+mod start;
 mod store;
+mod supervise;
+mod up;
 mod update;
 mod volumes;
 
@@ -72,6 +76,7 @@ fn run(context: &Context, command: &Command) -> Result<u8> {
         Command::Build(arguments) => build::run(context, arguments),
         Command::Fetch(arguments) => fetch::run(context, arguments),
         Command::Run(arguments) => run::run(context, arguments),
+        Command::Up(arguments) => up::run(context, arguments),
         Command::Compose(arguments) => compose::run(context, arguments),
         Command::List(arguments) => list::run(context, arguments),
         Command::Gc(arguments) => gc::run(context, arguments),

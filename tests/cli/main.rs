@@ -16,4 +16,5 @@ mod scripts;
 mod steps;
 mod store;
 mod trouble;
+mod up;
 mod update;
