@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::{self, BufRead};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process;
@@ -10,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use kiln::digest::Digest;
 use kiln::layer::{Entry, Kind, Part, PartBuilder};
-use kiln::sandbox::{Bind, Command, Executor, Extraction, ForegroundCommand, OUTPUT_LIMIT, Options, Output, Session};
+use kiln::sandbox::{
+    self, Bind, Command, Executor, Extraction, ForegroundCommand, OUTPUT_LIMIT, Options, Output, Session,
+};
 use kiln::store::Store;
 
 /// Set while the tests run as an ordinary user: a file with what scripts see under root's executors.
@@ -688,5 +691,71 @@ fn a_signal_reaches_the_program_in_the_foreground() {
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         assert!(parent.wait().unwrap().success(), "{executor}");
         assert!(fs::read_dir(place.path()).unwrap().next().is_none(), "{executor}");
+    }
+}
+
+#[test]
+fn a_supervised_program_gets_what_is_sent_and_prints_into_its_pipe() {
+    let fixture = Fixture::new();
+    for executor in fixture.executors() {
+        let place = fixture.place();
+        let (mut session, output) = Session::start_piped(executor, place.path(), &fixture.options).unwrap();
+        session.extract(&[fixture.base()]).unwrap();
+        // The sixth field of its status is its session. Without mounts there is nothing to look at.
+        let waiting = script(
+            "trap 'echo asked; exit 9' USR1; own=$$; [ ! -e /proc/self/stat ] || read -r _ _ _ _ _ own _ </proc/self/stat; \
+             [ $own = $$ ] || echo not apart; echo there >&2; while :; do sleep 0.05; done",
+        );
+        let command = ForegroundCommand {
+            arguments: waiting.arguments,
+            environment: waiting.environment,
+            directory: "/".to_owned(),
+            ..ForegroundCommand::default()
+        };
+        let (mut signaller, mut signals) = sandbox::signals().unwrap();
+        let printed = std::thread::spawn(move || {
+            let mut lines = io::BufReader::new(output).lines();
+            assert_eq!(lines.next().unwrap().unwrap(), "there");
+            signaller.send(sandbox::signal_number("SIGUSR1").unwrap());
+            lines.map(Result::unwrap).collect::<Vec<_>>()
+        });
+        assert_eq!(session.supervise(&command, &mut signals).unwrap(), 9, "{executor}");
+        session.finish().unwrap();
+        assert_eq!(printed.join().unwrap(), ["asked"], "{executor}");
+    }
+}
+
+#[test]
+fn a_volume_is_given_away_and_emptied_and_nothing_beside_it() {
+    let mut fixture = Fixture::new();
+    for executor in fixture.executors() {
+        if executor == Executor::Chroot {
+            continue;
+        }
+        let (volume, beside) = (fixture.place(), fixture.place());
+        fs::write(beside.path().join("file"), "kept").unwrap();
+        let owner = fs::metadata(beside.path()).unwrap().uid();
+        fs::create_dir_all(volume.path().join("a/b")).unwrap();
+        fs::write(volume.path().join("a/b/file"), "given").unwrap();
+        for name in ["link", "a/link"] {
+            std::os::unix::fs::symlink(beside.path(), volume.path().join(name)).unwrap();
+        }
+        let source = volume.path().canonicalize().unwrap();
+        let bind = Bind { source: source.clone(), target: "/mnt".to_owned(), read_only: false };
+        fixture.options.binds = vec![bind];
+        let place = fixture.place();
+        let mut session = Session::start(executor, place.path(), &fixture.options).unwrap();
+        session.extract(&[fixture.base()]).unwrap();
+        session.give(&source, 33, 44).unwrap();
+        let shown = sh(&mut session, "cd /mnt && stat -c '%u:%g %n' . a a/b a/b/file link a/link");
+        assert_eq!(shown, "33:44 .\n33:44 a\n33:44 a/b\n33:44 a/b/file\n33:44 link\n33:44 a/link\n", "{executor}");
+        assert!(session.give(beside.path(), 33, 44).is_err(), "{executor}: it is not bound");
+        assert!(session.empty(beside.path()).is_err(), "{executor}: it is not bound");
+        session.empty(&source).unwrap();
+        assert_eq!(sh(&mut session, "ls -A /mnt"), "", "{executor}");
+        session.finish().unwrap();
+        assert_eq!(fs::read_to_string(beside.path().join("file")).unwrap(), "kept");
+        assert_eq!(fs::metadata(beside.path().join("file")).unwrap().uid(), owner);
+        fixture.options.binds.clear();
     }
 }

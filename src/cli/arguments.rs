@@ -105,6 +105,16 @@ pub enum Command {
         after_help = "Without a command, the image's own entrypoint runs.\n\nExamples:\n  kiln run queue\n  kiln run queue -- redis-server --version\n  kiln run website --network -v ./site:/srv/www"
     )]
     Run(Run),
+    /// Start environments together, no container engine needed.
+    #[command(
+        after_help = "Each runs as `kiln run --network` runs it, its output line by line behind its name. When one ends, the others are stopped, and its exit code is kiln's; ^C stops all with their images' stop signals, and after 10 seconds, or with a second ^C, kills them. The volumes of images are kept in `.kiln/volumes/ENV` in the workspace.\n\nExamples:\n  kiln up                                 all environments\n  kiln up queue userdb --target laptop    two of them, with what the target adds\n  kiln up queue --fresh                   with empty volumes"
+    )]
+    Up(Up),
+    /// Print the workspace as a Compose file, pinned by digest.
+    #[command(
+        after_help = "One service per environment, each with a profile of its own name, so that you run only those that you want. `--format json` prints the same as JSON, which Compose reads as well.\n\nExamples:\n  kiln compose --target laptop --output compose.yaml\n  docker compose --profile queue --profile api up\n  KILN_REPOSITORY=registry.example/team docker compose --profile queue up    without a target"
+    )]
+    Compose(Compose),
     /// List what environments are made of.
     List(List),
     /// Let go of what the store has not used for a while.
@@ -205,6 +215,32 @@ pub struct Run {
     /// Run this program instead of the image's entrypoint.
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Up {
+    /// The environments to start [default: all].
+    #[arg(value_name = "ENV")]
+    pub environments: Vec<String>,
+    /// Set the variables that `[targets.NAME]` in kiln.toml has.
+    #[arg(long, value_name = "NAME")]
+    pub target: Option<String>,
+    /// Start with empty volumes: what those of the named environments hold is removed.
+    #[arg(long)]
+    pub fresh: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Compose {
+    /// The environments that become services [default: all].
+    #[arg(value_name = "ENV")]
+    pub environments: Vec<String>,
+    /// Add what `[targets.NAME]` in kiln.toml says: variables, ports, and where images are pulled from.
+    #[arg(long, value_name = "NAME")]
+    pub target: Option<String>,
+    /// Write it to this file instead of stdout.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -13,6 +13,7 @@ use super::export::Target;
 use super::kitchen::{Kitchen, fitting_lockfile};
 use super::lock::{stale_error, write_lockfile};
 use super::output::{bytes, count};
+use super::pins;
 use crate::bake::{self, Baked, Observed};
 use crate::digest::Digest;
 use crate::error::{Context as _, Error, Result};
@@ -66,7 +67,7 @@ pub fn build(context: &Context, workspace: &Workspace, names: &[String], argumen
     let kitchen = Kitchen::new(context, workspace)?;
     let mut jobs = Vec::new();
     for name in names {
-        let (lockfile, changed) = fitting_lockfile(workspace, name, &kitchen.store)?;
+        let (lockfile, changed) = fitting_lockfile(workspace, name, Some(&kitchen.store))?;
         if arguments.locked && !changed.is_empty() {
             return Err(stale_error(&[(name, &changed)]));
         }
@@ -320,29 +321,11 @@ fn observe(lockfile: &mut Lockfile, lock: &PlatformLock, image: &Baked) {
     }
 }
 
-/// The digest of the index of all platforms, when there are several and all are pinned: whichever of them
-/// this machine bakes.
+/// The digest of the index of all platforms; the store knows sizes that locks of earlier kilns lack.
 fn index(kitchen: &Kitchen<'_>, name: &str, lockfile: &Lockfile) -> Result<Option<Digest>> {
-    let platforms = &lockfile.environment.platforms;
-    let mut manifests = Vec::new();
-    for output in valid_outputs(name, lockfile)? {
-        let known = || bake::cached(&kitchen.store, &output.platform_lock).map(|baked| baked.image.manifest_size);
-        let Some(size) = output.manifest_size.or_else(known) else { return Ok(None) };
-        manifests.push((bake::oci_platform(output.platform), output.image, size));
-    }
-    if platforms.len() < 2 || manifests.len() < platforms.len() {
-        return Ok(None);
-    }
-    crate::image::index_digest(&manifests).map(Some)
-}
-
-/// The outputs that were made from what the lock says now.
-fn valid_outputs<'l>(name: &str, lockfile: &'l Lockfile) -> Result<Vec<&'l Output>> {
-    let mut valid = Vec::new();
-    for platform in &lockfile.environment.platforms {
-        valid.extend(lockfile.output(*platform, &PlatformLock::of(name, lockfile, *platform).digest()?));
-    }
-    Ok(valid)
+    let known =
+        |output: &Output| bake::cached(&kitchen.store, &output.platform_lock).map(|baked| baked.image.manifest_size);
+    pins::index(name, lockfile, known)
 }
 
 /// The same index in the store, with its images, if the store has them all.
@@ -351,7 +334,7 @@ fn write_index(kitchen: &Kitchen<'_>, name: &str, lockfile: &Lockfile) -> Result
         let baked = bake::cached(&kitchen.store, &output.platform_lock)?;
         Some((bake::oci_platform(output.platform), baked.image))
     };
-    let outputs = valid_outputs(name, lockfile)?;
+    let outputs = pins::valid(name, lockfile)?;
     let Some(images) = outputs.into_iter().map(cached).collect::<Option<Vec<(crate::image::Platform, Image)>>>() else {
         return Ok(None);
     };

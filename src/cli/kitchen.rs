@@ -44,11 +44,11 @@ impl<'a> Kitchen<'a> {
 
     /// The lockfile of an environment; an error that says why if it is missing or stale.
     pub fn lockfile(&self, name: &str) -> Result<Lockfile> {
-        fitting_lockfile(self.workspace, name, &self.store).map(|(lockfile, _)| lockfile)
+        fitting_lockfile(self.workspace, name, Some(&self.store)).map(|(lockfile, _)| lockfile)
     }
 
     /// The executor that was asked for, or the first that works here; found out once.
-    fn executor(&self) -> Result<Executor> {
+    pub fn executor(&self) -> Result<Executor> {
         let mut known = self.executor.lock().unwrap_or_else(PoisonError::into_inner);
         match *known {
             Some(executor) => Ok(executor),
@@ -82,10 +82,10 @@ impl<'a> Kitchen<'a> {
     }
 }
 
-/// The lockfile of an environment, with its local files as they are now and in the store; an error that says why if
-/// it is missing or stale. Changed local files are no staleness, and are named.
-pub fn fitting_lockfile(workspace: &Workspace, name: &str, store: &Store) -> Result<(Lockfile, Vec<Reason>)> {
-    let Comparison { lockfile, mut reasons, local, .. } = compare(workspace, name, Some(store))?;
+/// The lockfile of an environment, with its local files as they are now, and in the store if one is given; an error
+/// that says why if it is missing or stale. Changed local files are no staleness, and are named.
+pub fn fitting_lockfile(workspace: &Workspace, name: &str, store: Option<&Store>) -> Result<(Lockfile, Vec<Reason>)> {
+    let Comparison { lockfile, mut reasons, local, .. } = compare(workspace, name, store)?;
     let changed = |reason: &mut Reason| matches!(reason, Reason::CopyChanged { .. });
     let changed: Vec<Reason> = reasons.extract_if(.., changed).collect();
     match lockfile {

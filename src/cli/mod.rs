@@ -4,7 +4,9 @@
 mod arguments;
 mod build;
 mod check;
+mod compose;
 mod context;
+mod document;
 mod drift;
 mod errors;
 mod export;
@@ -13,14 +15,20 @@ mod gc;
 mod init;
 mod interrupt;
 mod kitchen;
+mod lines;
 mod list;
 mod lock;
 mod output;
+mod pins;
 mod progress;
 mod rules;
 mod run;
+mod start;
 mod store;
+mod supervise;
+mod up;
 mod update;
+mod volumes;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -68,6 +76,8 @@ fn run(context: &Context, command: &Command) -> Result<u8> {
         Command::Build(arguments) => build::run(context, arguments),
         Command::Fetch(arguments) => fetch::run(context, arguments),
         Command::Run(arguments) => run::run(context, arguments),
+        Command::Up(arguments) => up::run(context, arguments),
+        Command::Compose(arguments) => compose::run(context, arguments),
         Command::List(arguments) => list::run(context, arguments),
         Command::Gc(arguments) => gc::run(context, arguments),
         Command::Store(arguments) => store::run(context, arguments),

@@ -1,7 +1,8 @@
-//! A program that the user runs: it has the terminal, and signals that kiln gets are passed on to it.
+//! Programs that the user runs. One alone has the terminal, and signals that kiln gets are passed on to it; of several,
+//! each gets those that kiln sends it.
 
 use std::borrow::Cow;
-use std::io::{IsTerminal, Read};
+use std::io::{IsTerminal, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -11,7 +12,7 @@ use rustix::io::Errno;
 use rustix::process::Pid;
 
 use super::ForegroundCommand;
-use super::protocol::{Reply, Request, receive, send};
+use super::protocol::{Reply, Request, Terminal, receive, send};
 use crate::error::Result;
 
 /// The signals that ask a program to end.
@@ -83,12 +84,36 @@ fn set_action(signal: libc::c_int, action: &libc::sigaction) -> libc::sigaction 
     }
 }
 
+/// Sends signals to a program from any thread, before it runs as well.
+#[derive(Debug)]
+pub struct Signaller(PipeWriter);
+
+/// Where the signals for a program come from.
+#[derive(Debug)]
+pub struct Signals(PipeReader);
+
+/// The two ends of a way for signals.
+pub fn signals() -> Result<(Signaller, Signals)> {
+    let (reader, writer) = std::io::pipe()?;
+    Ok((Signaller(writer), Signals(reader)))
+}
+
+impl Signaller {
+    /// Sends a signal by its number. To a program that has ended it goes nowhere.
+    pub fn send(&mut self, signal: i32) {
+        if let Ok(signal) = u8::try_from(signal) {
+            let _ = self.0.write_all(&[signal]);
+        }
+    }
+}
+
 /// Has the worker run `command` and waits for it to end.
 pub(super) fn wait(stream: &mut UnixStream, command: &ForegroundCommand) -> Result<Reply> {
-    let (mut signals, sender) = std::io::pipe()?;
-    let _handlers = Handlers::install(sender.as_raw_fd());
+    let (sender, mut signals) = signals()?;
+    let _handlers = Handlers::install(sender.0.as_raw_fd());
     let terminal = own_terminal();
-    let request = Request::Foreground { command: Cow::Borrowed(command), terminal: terminal.is_some() };
+    let way = if terminal.is_some() { Terminal::Taken } else { Terminal::Shared };
+    let request = Request::Foreground { command: Cow::Borrowed(command), terminal: way };
     let result = send(stream, &request, &[]).and_then(|()| pass_signals(stream, &mut signals));
     if let Some(group) = terminal {
         // Fails only if the terminal has gone.
@@ -97,22 +122,37 @@ pub(super) fn wait(stream: &mut UnixStream, command: &ForegroundCommand) -> Resu
     result
 }
 
-fn pass_signals(stream: &mut UnixStream, signals: &mut std::io::PipeReader) -> Result<Reply> {
+/// The same for a program apart from kiln's terminal, with signals from elsewhere.
+pub(super) fn supervise(stream: &mut UnixStream, command: &ForegroundCommand, signals: &mut Signals) -> Result<Reply> {
+    let request = Request::Foreground { command: Cow::Borrowed(command), terminal: Terminal::Apart };
+    send(stream, &request, &[])?;
+    pass_signals(stream, signals)
+}
+
+fn pass_signals(stream: &mut UnixStream, signals: &mut Signals) -> Result<Reply> {
+    let mut listening = true;
     loop {
-        let mut ready = [PollFd::from_borrowed_fd(stream.as_fd(), PollFlags::IN), PollFd::new(signals, PollFlags::IN)];
+        let mut ready = vec![PollFd::from_borrowed_fd(stream.as_fd(), PollFlags::IN)];
+        if listening {
+            ready.push(PollFd::new(&signals.0, PollFlags::IN));
+        }
         match poll(&mut ready, None) {
             Ok(_) => {}
             Err(Errno::INTR) => continue,
             Err(error) => return Err(error.into()),
         }
-        let [answered, signalled] = ready.map(|ready| !ready.revents().is_empty());
+        let mut ready = ready.iter().map(|ready| !ready.revents().is_empty()).collect::<Vec<_>>().into_iter();
+        let (answered, signalled) = (ready.next() == Some(true), ready.next() == Some(true));
         if answered {
             return Ok(receive(stream)?.0);
         }
         if signalled {
             let mut signal = [0];
-            signals.read_exact(&mut signal)?;
-            send(stream, &Request::Signal(signal[0].into()), &[])?;
+            // The end of the pipe: nobody is left to send any.
+            listening = signals.0.read(&mut signal)? == 1;
+            if listening {
+                send(stream, &Request::Signal(signal[0].into()), &[])?;
+            }
         }
     }
 }

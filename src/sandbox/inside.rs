@@ -18,6 +18,7 @@ use rustix::thread::{CapabilitySet, CpuSet, Gid, Uid, UnshareFlags};
 use seccompiler::BpfProgram;
 
 use super::mounts::{Mount, NO_DEVICES};
+use super::protocol::Terminal;
 use super::{ForegroundCommand, confine};
 
 /// How many mounts a program can have: their descriptors are held in an array.
@@ -49,11 +50,11 @@ pub(super) struct Foreground {
     pub gid: u32,
     pub groups: Vec<Gid>,
     pub directory: CString,
-    pub terminal: bool,
+    pub terminal: Terminal,
 }
 
 impl Foreground {
-    pub fn new(command: &ForegroundCommand, terminal: bool) -> Result<Self, std::ffi::NulError> {
+    pub fn new(command: &ForegroundCommand, terminal: Terminal) -> Result<Self, std::ffi::NulError> {
         Ok(Self {
             uid: command.uid,
             gid: command.gid,
@@ -93,12 +94,12 @@ fn step<T>(name: &'static str, result: rustix::io::Result<T>) -> Result<T, (&'st
 
 impl Plan {
     fn enter(&self) -> Result<(), (&'static str, Errno)> {
-        match &self.foreground {
-            None => {
+        match self.foreground.as_ref().map(|foreground| foreground.terminal) {
+            None | Some(Terminal::Apart) => {
                 step("starting a session of its own", rustix::process::setsid())?;
             }
-            Some(foreground) if foreground.terminal => step("taking over the terminal", take_terminal())?,
-            Some(_) => {}
+            Some(Terminal::Taken) => step("taking over the terminal", take_terminal())?,
+            Some(Terminal::Shared) => {}
         }
         if let Some(status) = &self.status {
             step("passing the status pipe", pass_status(status))?;

@@ -1,4 +1,4 @@
-//! Being asked to end: the first request is handed on, a second one ends the process on the spot.
+//! Being asked to end: a request is handed on, and one that comes after the last ends the process on the spot.
 
 use std::io::Read;
 use std::os::fd::IntoRawFd;
@@ -21,17 +21,23 @@ extern "C" fn note(signal: libc::c_int) {
     }
 }
 
-/// Calls `act` with the signal's number on a thread of its own when the process is asked to end. A signal
-/// that the process was started to ignore, as by nohup(1), stays ignored. To be called once.
-pub fn on_interrupt(act: impl FnOnce(i32) + Send + 'static) -> Result<()> {
+/// Calls `taken` with the signal's number, on a thread of its own, each time the process is asked to end. When it
+/// says no, `end` is called, and nothing after it: a further signal ends the process. A signal that the process was
+/// started to ignore, as by nohup(1), stays ignored. To be called once.
+pub fn on_interrupt(
+    taken: impl Fn(i32) -> bool + Send + 'static,
+    end: impl FnOnce(i32) + Send + 'static,
+) -> Result<()> {
     let (mut reader, writer) = std::io::pipe()?;
     // Open to the process's end: a handler may run at any time.
     PIPE.store(writer.into_raw_fd(), Ordering::Relaxed);
     let wait = move || {
         let mut signal = [0];
-        if reader.read_exact(&mut signal).is_ok() {
-            SIGNALS.into_iter().for_each(|signal| set(signal, libc::SIG_DFL));
-            act(signal[0].into());
+        while reader.read_exact(&mut signal).is_ok() {
+            if !taken(signal[0].into()) {
+                SIGNALS.into_iter().for_each(|signal| set(signal, libc::SIG_DFL));
+                return end(signal[0].into());
+            }
         }
     };
     std::thread::Builder::new().name("interrupt".to_owned()).spawn(wait).context(|| "starting a thread")?;

@@ -1,4 +1,4 @@
-//! Ending what a program left behind.
+//! Signals by their names, and ending what a program left behind.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,6 +11,62 @@ use crate::error::{Context, Error, Result};
 
 /// How often descendants are looked for before giving up: they may fork while being killed.
 const ROUNDS: u32 = 10_000;
+
+/// The names of signals (signal(7)), without `SIG`.
+const NAMES: [(&str, i32); 30] = [
+    ("HUP", libc::SIGHUP),
+    ("INT", libc::SIGINT),
+    ("QUIT", libc::SIGQUIT),
+    ("ILL", libc::SIGILL),
+    ("TRAP", libc::SIGTRAP),
+    ("ABRT", libc::SIGABRT),
+    ("BUS", libc::SIGBUS),
+    ("FPE", libc::SIGFPE),
+    ("KILL", libc::SIGKILL),
+    ("USR1", libc::SIGUSR1),
+    ("SEGV", libc::SIGSEGV),
+    ("USR2", libc::SIGUSR2),
+    ("PIPE", libc::SIGPIPE),
+    ("ALRM", libc::SIGALRM),
+    ("TERM", libc::SIGTERM),
+    ("STKFLT", libc::SIGSTKFLT),
+    ("CHLD", libc::SIGCHLD),
+    ("CONT", libc::SIGCONT),
+    ("STOP", libc::SIGSTOP),
+    ("TSTP", libc::SIGTSTP),
+    ("TTIN", libc::SIGTTIN),
+    ("TTOU", libc::SIGTTOU),
+    ("URG", libc::SIGURG),
+    ("XCPU", libc::SIGXCPU),
+    ("XFSZ", libc::SIGXFSZ),
+    ("VTALRM", libc::SIGVTALRM),
+    ("PROF", libc::SIGPROF),
+    ("WINCH", libc::SIGWINCH),
+    ("IO", libc::SIGIO),
+    ("PWR", libc::SIGPWR),
+];
+
+/// The number of a signal as an image configuration writes it (OCI image specification, `StopSignal`): `SIGTERM`,
+/// `SIGRTMIN+3`, with or without `SIG`, or a number; `None` if there is no such signal.
+pub fn signal_number(text: &str) -> Option<i32> {
+    let (least, most) = (libc::SIGRTMIN(), libc::SIGRTMAX());
+    if let Some(number) = digits(text) {
+        return (1..=most).contains(&number).then_some(number);
+    }
+    let name = text.strip_prefix("SIG").unwrap_or(text);
+    let offset = |text: &str| if text.is_empty() { Some(0) } else { digits(text.get(1..)?) };
+    let number = match (name.strip_prefix("RTMIN"), name.strip_prefix("RTMAX")) {
+        (Some(rest), _) if rest.is_empty() || rest.starts_with('+') => least.checked_add(offset(rest)?)?,
+        (_, Some(rest)) if rest.is_empty() || rest.starts_with('-') => most.checked_sub(offset(rest)?)?,
+        _ => return NAMES.into_iter().find_map(|(known, number)| (known == name).then_some(number)),
+    };
+    (least..=most).contains(&number).then_some(number)
+}
+
+/// A number in digits alone.
+fn digits(text: &str) -> Option<i32> {
+    text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
+}
 
 /// Kills and reaps everything in the process namespace of which the caller is the first process.
 pub(super) fn everything() -> Result<()> {
@@ -101,5 +157,34 @@ fn kill_descendant(pid: i32) {
     let Ok(handle) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else { return };
     if find_descendants().is_ok_and(|found| found.contains(&pid.as_raw_pid())) {
         let _ = rustix::process::pidfd_send_signal(&handle, Signal::KILL);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::signal_number;
+
+    #[test]
+    fn signals_have_names_and_numbers() {
+        for (text, number) in [("SIGTERM", 15), ("TERM", 15), ("15", 15), ("SIGQUIT", 3), ("SIGRTMIN+3", 37)] {
+            assert_eq!(signal_number(text), Some(number), "{text}");
+        }
+        assert_eq!(signal_number("RTMAX"), signal_number("64"));
+        for text in [
+            "",
+            "SIG",
+            "0",
+            "-1",
+            "65",
+            "sigterm",
+            "SIGSIGTERM",
+            "RTMIN-1",
+            "RTMIN+31",
+            "RTMAX+1",
+            "RTMIN+-1",
+            "RTMIN+é",
+        ] {
+            assert_eq!(signal_number(text), None, "{text}");
+        }
     }
 }

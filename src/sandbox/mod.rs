@@ -22,6 +22,7 @@ mod run;
 mod session;
 mod snapshot;
 mod tree;
+mod volume;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,7 +33,9 @@ use serde::{Deserialize, Serialize};
 use crate::layer::{Entry, Part};
 
 pub use executor::Executor;
+pub use foreground::{Signaller, Signals, signals};
 pub use interrupt::on_interrupt;
+pub use kill::signal_number;
 pub use session::Session;
 pub use worker::worker_main;
 
@@ -109,7 +112,7 @@ pub struct Output {
     pub status: Vec<(u64, String)>,
 }
 
-/// A program to run inside with kiln's own standard input, output and error.
+/// A program to run inside with the standard input, output and error that the session was started with.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ForegroundCommand {
     /// The program, looked up in the `PATH` of `environment`, and its arguments.

@@ -52,11 +52,18 @@ pub(super) enum Request<'a> {
         mode: u32,
     },
     Run(Cow<'a, Command>),
-    /// `terminal`: whether the program is to take over the terminal.
     Foreground {
         command: Cow<'a, ForegroundCommand>,
-        terminal: bool,
+        terminal: Terminal,
     },
+    /// Gives what is bound from this place of the host to a user inside.
+    Give {
+        source: PathBuf,
+        uid: u32,
+        gid: u32,
+    },
+    /// Empties the folder that is bound from this place of the host.
+    Empty(PathBuf),
     /// Tries to start a program that is not there.
     Probe,
     /// A signal for the program in the foreground; it has no reply.
@@ -72,6 +79,17 @@ pub(super) enum Request<'a> {
     Finish {
         keep: bool,
     },
+}
+
+/// What a program in the foreground has to do with kiln's terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Terminal {
+    /// It takes it over.
+    Taken,
+    /// It is in kiln's process group: both get what is typed to interrupt.
+    Shared,
+    /// Nothing: it has a session of its own, and gets the signals that kiln sends it.
+    Apart,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

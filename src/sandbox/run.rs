@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 
 use super::inside::{Foreground, spawn};
-use super::protocol::{Request, receive};
+use super::protocol::{Request, Terminal, receive};
 use super::worker::Worker;
 use super::{Command, ForegroundCommand, OUTPUT_LIMIT, Output, confine};
 use crate::error::{Context, Error, Result};
@@ -191,12 +191,12 @@ fn exit_code(status: ExitStatus) -> i32 {
     status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }
 
-/// Runs `command` with the worker's own standard streams, which are kiln's.
+/// Runs `command` with the worker's own standard streams.
 pub(super) fn foreground(
     worker: &Worker,
     stream: &mut UnixStream,
     command: &ForegroundCommand,
-    terminal: bool,
+    terminal: Terminal,
 ) -> Result<i32> {
     let program = program(&command.arguments, &command.environment)?;
     let child = spawn(program, worker.plan(None, Some(Foreground::new(command, terminal)?))?)?;

@@ -1,6 +1,7 @@
 //! kiln's end of a sandbox: a method for every request to the worker.
 
 use std::borrow::Cow;
+use std::io::{PipeReader, PipeWriter};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -9,7 +10,8 @@ use std::process;
 
 use super::protocol::{Reply, Request, Setup, receive, send};
 use super::{
-    Change, Command, Executor, Extraction, ForegroundCommand, Options, Output, WORKER_ARGUMENT, executor, foreground,
+    Change, Command, Executor, Extraction, ForegroundCommand, Options, Output, Signals, WORKER_ARGUMENT, executor,
+    foreground,
 };
 use crate::error::{Context, Error, Result};
 use crate::layer::{Entry, Part};
@@ -30,6 +32,17 @@ impl Session {
     /// Starts a worker with an empty tree, which it makes in the existing empty directory `place`. That
     /// directory should be closed to other users: the tree may hold setuid programs.
     pub fn start(executor: Executor, place: &Path, options: &Options) -> Result<Self> {
+        Self::start_with(executor, place, options, None)
+    }
+
+    /// The same with a pipe in which all that programs in the foreground print arrives: standard output and standard
+    /// error, in the order in which it was written. Their standard input is empty. The pipe ends with the session.
+    pub fn start_piped(executor: Executor, place: &Path, options: &Options) -> Result<(Self, PipeReader)> {
+        let (reader, writer) = std::io::pipe()?;
+        Ok((Self::start_with(executor, place, options, Some(writer))?, reader))
+    }
+
+    fn start_with(executor: Executor, place: &Path, options: &Options, output: Option<PipeWriter>) -> Result<Self> {
         let place = place.canonicalize().context(|| format!("finding {}", place.display()))?;
         if place.read_dir().context(|| format!("reading {}", place.display()))?.next().is_some() {
             return Err(Error::new(format!("the directory for the sandbox, {}, is not empty", place.display())));
@@ -38,7 +51,7 @@ impl Session {
             return Err(Error::new("the executor `chroot` can bind nothing: it must not mount")
                 .hint("use another executor, or copy the files"));
         }
-        let mut session = Self::spawn(&options.program)?;
+        let mut session = Self::spawn(&options.program, output)?;
         let setup = Setup {
             executor,
             place,
@@ -52,11 +65,14 @@ impl Session {
         Ok(session)
     }
 
-    fn spawn(program: &Path) -> Result<Self> {
+    fn spawn(program: &Path, output: Option<PipeWriter>) -> Result<Self> {
         let (ours, theirs) = UnixStream::pair()?;
         let descriptor = theirs.as_raw_fd();
         let mut command = process::Command::new(program);
         command.arg(WORKER_ARGUMENT).arg(descriptor.to_string()).env_clear();
+        if let Some(output) = output {
+            command.stdin(process::Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        }
         let keep_open = move || {
             // SAFETY: `theirs` is open in the child, which has a copy of this process' descriptors.
             let descriptor = unsafe { BorrowedFd::borrow_raw(descriptor) };
@@ -159,15 +175,28 @@ impl Session {
         }
     }
 
-    /// Runs a program with this process' standard input, output and error, and passes signals that ask
+    /// Runs a program with the standard streams that the session was started with, and passes signals that ask
     /// this process to end on to it. Its exit code, or 128 and a signal's number.
     pub fn foreground(&mut self, command: &ForegroundCommand) -> Result<i32> {
         let stream = self.stream.as_mut().ok_or_else(gone)?;
-        match foreground::wait(stream, command)? {
-            Reply::Code(code) => Ok(code),
-            Reply::Failed(failure) => Err(failure.into()),
-            _ => Err(unexpected()),
-        }
+        code(foreground::wait(stream, command)?)
+    }
+
+    /// Runs a program like [`Session::foreground`], in a terminal session of its own; it gets the signals that come
+    /// by `signals` and no others.
+    pub fn supervise(&mut self, command: &ForegroundCommand, signals: &mut Signals) -> Result<i32> {
+        let stream = self.stream.as_mut().ok_or_else(gone)?;
+        code(foreground::supervise(stream, command, signals)?)
+    }
+
+    /// Gives what is bound from `source`, with all that is in it, to a user and a group inside.
+    pub fn give(&mut self, source: &Path, uid: u32, gid: u32) -> Result<()> {
+        self.done(&Request::Give { source: source.to_owned(), uid, gid })
+    }
+
+    /// Removes all that is in the folder that is bound from `source`.
+    pub fn empty(&mut self, source: &Path) -> Result<()> {
+        self.done(&Request::Empty(source.to_owned()))
     }
 
     /// Remembers the tree as it is.
@@ -238,6 +267,15 @@ impl Drop for Session {
         // The end of the stream tells the worker to end, whatever it is doing.
         self.stream = None;
         let _ = self.worker.wait();
+    }
+}
+
+/// The exit code that a program in the foreground ended with.
+fn code(reply: Reply) -> Result<i32> {
+    match reply {
+        Reply::Code(code) => Ok(code),
+        Reply::Failed(failure) => Err(failure.into()),
+        _ => Err(unexpected()),
     }
 }
 

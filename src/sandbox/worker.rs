@@ -10,7 +10,7 @@ use std::fs::{self, File};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -25,7 +25,7 @@ use super::inside::{Foreground, Plan, STATUS};
 use super::protocol::{Failure, Reply, Request, Setup, receive, send};
 use super::snapshot::{Snapshot, pack};
 use super::tree::Tree;
-use super::{Executor, confine, executor, extract, kill, mounts, run};
+use super::{Executor, confine, executor, extract, kill, mounts, run, volume};
 use crate::error::{Context, Error, Result};
 use crate::store::Store;
 
@@ -315,6 +315,14 @@ impl Worker {
             Request::Foreground { command, terminal } => {
                 Reply::Code(self.surrounded(true, |worker| run::foreground(worker, stream, &command, terminal))?)
             }
+            Request::Give { source, uid, gid } => {
+                volume::give(self.bound(&source)?, uid, gid)?;
+                Reply::Done
+            }
+            Request::Empty(source) => {
+                volume::empty(self.bound(&source)?)?;
+                Reply::Done
+            }
             Request::Probe => self.surrounded(false, Self::try_program).map(|()| Reply::Done)?,
             Request::Mark => {
                 self.mark = Some(Snapshot::take(tree)?);
@@ -361,6 +369,12 @@ impl Worker {
         // Coming and going leaves no trace in the root's own time.
         self.set_root_time(if after == entered { before } else { after })?;
         result.and_then(|result| left.map(|()| result))
+    }
+
+    /// A place of the host, if it is bound.
+    fn bound<'p>(&self, source: &'p Path) -> Result<&'p Path> {
+        let is_bound = self.setup.binds.iter().any(|bind| bind.source == source);
+        is_bound.then_some(source).context(|| format!("{} is not bound into the sandbox", source.display()))
     }
 
     fn root_time(&self) -> Result<Timespec> {

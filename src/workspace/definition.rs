@@ -10,7 +10,7 @@ use toml::Spanned;
 use super::languages::{NpmFile, PythonFile, PythonMerged, add_npm};
 use super::settings::{Base, Debian, Healthcheck, ImageSettings, Npm, Settings, Source, Suite, User, main};
 use super::steps::{Copy, Fetch, Run, Step};
-use super::{MAXIMUM_SIZE, Platform, Workspace, diagnostic, read};
+use super::{Exposed, MAXIMUM_SIZE, Platform, Workspace, diagnostic, read};
 use crate::error::{Context, Error, Result};
 
 /// How deep definitions may extend one another.
@@ -140,7 +140,7 @@ fn gather(workspace: &Workspace, name: &str, merged: &mut Merged, above: &mut Ve
     merged.add(file, &workspace.root, &complain)
 }
 
-fn is_name(name: &str) -> bool {
+pub(super) fn is_name(name: &str) -> bool {
     !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.+".contains(c)) && !name.starts_with('.')
 }
 
@@ -287,7 +287,7 @@ impl Merged {
             Error::new("no platform is named").hint("say which in the definition: `platforms = [\"linux/amd64\"]`")
         })?;
         for port in &self.image.ports {
-            check_port(port)?;
+            port.parse::<Exposed>()?;
         }
         if let Some(healthcheck) = &self.image.healthcheck {
             check_healthcheck(healthcheck)?;
@@ -391,14 +391,6 @@ fn check_healthcheck(healthcheck: &Healthcheck) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn check_port(port: &str) -> Result<()> {
-    let (number, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
-    if number.parse::<u16>().is_ok_and(|number| number > 0) && ["tcp", "udp", "sctp"].contains(&protocol) {
-        return Ok(());
-    }
-    Err(Error::new(format!("`{port}` is not a port")).hint("ports are written as `80/tcp` or `53/udp`"))
 }
 
 #[cfg(test)]

@@ -7,20 +7,26 @@ mod definition;
 mod diagnostic;
 mod languages;
 mod platform;
+mod ports;
 mod requirements;
 mod settings;
 mod steps;
+mod targets;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use toml::Spanned;
 
 pub use definition::load;
 pub use platform::Platform;
+pub use ports::{Exposed, Protocol, Published};
 pub use settings::{Base, Debian, ForeignLock, Healthcheck, ImageSettings, Npm, Python, Settings, Source, Suite, User};
 pub use steps::{Copy, Fetch, Run, Step, permissions};
+pub use targets::{Target, is_image_name};
 
 use crate::error::{Context, Error, Kind, Result};
 
@@ -36,11 +42,21 @@ pub struct Workspace {
     pub root: PathBuf,
     /// Addresses of origins by name, from `[origins]`.
     pub origins: BTreeMap<String, Vec<String>>,
+    /// Places that run environments, by name, from `[targets]`.
+    targets: BTreeMap<String, Target>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 struct File {
+    origins: BTreeMap<String, Addresses>,
+    targets: BTreeMap<Spanned<String>, targets::TargetFile>,
+}
+
+/// The user's configuration.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct UserFile {
     origins: BTreeMap<String, Addresses>,
 }
 
@@ -63,8 +79,27 @@ impl Workspace {
             .kind(Kind::NotFound)
             .hint("`kiln init` starts a workspace here; `-C DIR` uses the one in DIR")
         })?;
-        let origins = origins(&root.join("kiln.toml"), Path::new("kiln.toml"))?;
-        Ok(Self { root: root.to_owned(), origins })
+        let shown = Path::new("kiln.toml");
+        let text = read(&root.join(shown), MAXIMUM_SIZE)?;
+        let file: File = toml::from_str(&text).map_err(|error| diagnostic::toml(shown, &text, &error))?;
+        let mut workspace = Self { root: root.to_owned(), origins: addresses(file.origins), targets: BTreeMap::new() };
+        let complain = |span: Range<usize>, message: &str| diagnostic::at(shown, &text, span, message);
+        workspace.targets = targets::check(file.targets, &workspace.environments()?, &complain)?;
+        Ok(workspace)
+    }
+
+    /// The target of this name.
+    pub fn target(&self, name: &str) -> Result<&Target> {
+        self.targets.get(name).ok_or_else(|| {
+            let error = Error::new(format!("no target `{name}` in {}", self.root.join("kiln.toml").display()))
+                .kind(Kind::NotFound);
+            let known: Vec<&str> = self.targets.keys().map(String::as_str).collect();
+            match nearest(name, known.iter().copied()) {
+                Some(near) => error.hint(format!("did you mean `{near}`?")),
+                None if known.is_empty() => error.hint(format!("a target is a table there: `[targets.{name}]`")),
+                None => error.hint(format!("there are: {}", known.join(", "))),
+            }
+        })
     }
 
     /// The names of all environments, sorted: the definitions in `envs/` that are no mere base of others
@@ -139,17 +174,20 @@ impl Workspace {
 /// Addresses of origins by name, from the table `[origins]` of the user's configuration; none if there is
 /// no such file.
 pub fn user_origins(path: &Path) -> Result<BTreeMap<String, Vec<String>>> {
-    if path.exists() { origins(path, path) } else { Ok(BTreeMap::new()) }
+    if !path.exists() {
+        return Ok(BTreeMap::new());
+    }
+    let text = read(path, MAXIMUM_SIZE)?;
+    let file: UserFile = toml::from_str(&text).map_err(|error| diagnostic::toml(path, &text, &error))?;
+    Ok(addresses(file.origins))
 }
 
-fn origins(path: &Path, shown: &Path) -> Result<BTreeMap<String, Vec<String>>> {
-    let text = read(path, MAXIMUM_SIZE)?;
-    let file: File = toml::from_str(&text).map_err(|error| diagnostic::toml(shown, &text, &error))?;
-    let origins = file.origins.into_iter().map(|(name, addresses)| match addresses {
+fn addresses(origins: BTreeMap<String, Addresses>) -> BTreeMap<String, Vec<String>> {
+    let lists = origins.into_iter().map(|(name, addresses)| match addresses {
         Addresses::One(address) => (name, vec![address]),
         Addresses::Several(addresses) => (name, addresses),
     });
-    Ok(origins.collect())
+    lists.collect()
 }
 
 /// The name among `known` that `name` was probably meant to be.

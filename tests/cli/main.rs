@@ -7,6 +7,7 @@
 mod support;
 
 mod build;
+mod compose;
 mod definitions;
 mod languages;
 mod lock;
@@ -16,4 +17,5 @@ mod scripts;
 mod steps;
 mod store;
 mod trouble;
+mod up;
 mod update;

@@ -29,12 +29,12 @@ fn daemon(postinst: &str) -> Option<TestContext> {
     Some(context)
 }
 
-fn define(packages: &[&str]) -> String {
+pub fn define(packages: &[&str]) -> String {
     definition(packages, &[here().name()], "").replace("base = \"none\"\n", "")
 }
 
 /// What is in the store's `tmp`, once whoever still cleans up is done.
-fn left(context: &TestContext) -> usize {
+pub fn left(context: &TestContext) -> usize {
     let count = || fs::read_dir(context.store().join("tmp")).unwrap().count();
     let started = Instant::now();
     while count() > 0 && started.elapsed() < Duration::from_secs(10) {
@@ -44,7 +44,7 @@ fn left(context: &TestContext) -> usize {
 }
 
 /// Whether a process of the machine has this word among its arguments.
-fn is_running(word: &str) -> bool {
+pub fn is_running(word: &str) -> bool {
     fs::read_dir("/proc").unwrap().flatten().any(|entry| {
         let arguments = fs::read(entry.path().join("cmdline")).unwrap_or_default();
         arguments.split(|byte| *byte == 0).any(|argument| argument == word.as_bytes())
