@@ -62,9 +62,7 @@ impl Resolver<'_> {
                         .and_then(|request| solve::solve(&*client, &request))
                         .map(|solution| solution.packages),
                 };
-                let pins = pins.context(|| format!("resolving Python packages for {platform}"))?;
-                pins.values().try_for_each(|pin| check_hash(python, pin))?;
-                Ok((*platform, pins))
+                Ok((*platform, pins.context(|| format!("resolving Python packages for {platform}"))?))
             })
             .collect::<Result<_>>()?;
         let mut packages = self.merged(&client, old, solutions)?;
@@ -136,7 +134,13 @@ impl Resolver<'_> {
             let download = Download { label, digest: artifact.sha256, size: None, candidates: requests };
             self.client.download_all(self.store, &[download], &|_| {}, &|_| {})?;
             let system = BuildSystem::read(self.store, &artifact.sha256, artifact.file_name())?;
-            let build = Python { packages: system.requires, constraints: Vec::new(), lock: None, ..python.clone() };
+            let build = Python {
+                packages: system.requires,
+                constraints: Vec::new(),
+                hashes: BTreeMap::new(),
+                lock: None,
+                ..python.clone()
+            };
             let old = old.map(|old| Lockfile { packages: build_packages(old, &built.name), ..old.clone() });
             let request = request(&build, targets[platform].clone(), old.as_ref(), *platform, &Moving::Nothing)?;
             solutions.insert(*platform, solve::solve(client, &request)?.packages);
@@ -224,16 +228,6 @@ impl Resolver<'_> {
     }
 }
 
-/// A requirements file may say which files it accepts.
-fn check_hash(python: &Python, pin: &Pin) -> Result<()> {
-    let Some(allowed) = python.hashes.get(pin.name.as_str()) else { return Ok(()) };
-    if pin.file.sha256.is_some_and(|found| allowed.contains(&found)) {
-        return Ok(());
-    }
-    Err(Error::no(format!("the hash of `{}` is not among those that the requirements file allows", pin.file.filename))
-        .hint("it lists other files of this version, or the index serves another one: compare their hashes"))
-}
-
 fn requests(client: &Client<'_>, name: &Name, file: &File) -> Result<Vec<net::Request>> {
     match &file.origin {
         Some(origin) => client.requests(name, origin, &file.filename, LARGEST),
@@ -265,6 +259,9 @@ fn request(
         for name in names {
             request.sources.insert(name.parse().context(|| "reading `sources` of `[python]`")?, origin.clone());
         }
+    }
+    for (name, hashes) in &python.hashes {
+        request.hashes.insert(name.parse()?, hashes.clone());
     }
     let pins = old.into_iter().flat_map(|old| &old.packages);
     let pins = pins.filter(|package| package.ecosystem == ECOSYSTEM && package.build_for.is_empty());
