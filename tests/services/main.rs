@@ -5,6 +5,7 @@
 mod ask;
 mod engines;
 mod outputs;
+mod up;
 mod workspace;
 
 use std::path::Path;
