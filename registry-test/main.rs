@@ -3,6 +3,7 @@
 
 #[path = "../tests/services/ask.rs"]
 mod ask;
+mod compose;
 #[path = "../tests/services/engines.rs"]
 mod engines;
 #[path = "../tests/services/workspace.rs"]

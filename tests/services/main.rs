@@ -6,6 +6,7 @@ mod ask;
 mod engines;
 mod outputs;
 mod stacks;
+mod up;
 mod workspace;
 
 use std::path::Path;

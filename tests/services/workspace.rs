@@ -72,8 +72,13 @@ pub fn workspace() -> &'static Workspace {
 impl Workspace {
     /// kiln in this workspace.
     pub fn kiln(&self) -> Command {
+        self.kiln_in(&self.folder)
+    }
+
+    /// kiln in another, with the same store.
+    pub fn kiln_in(&self, folder: &Path) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
-        command.arg("--store").arg(&self.store).arg("--progress=quiet").arg("-C").arg(&self.folder);
+        command.arg("--store").arg(&self.store).arg("--progress=quiet").arg("-C").arg(folder);
         command
     }
 
