@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::arguments::{StoreArguments, StoreCommand};
 use super::context::Context;
 use super::output::{bytes, count};
+use crate::ecosystem::origin::Place;
 use crate::error::{Error, Result};
 use crate::workspace::{self, Workspace};
 
@@ -50,6 +51,11 @@ fn origins(context: &Context) -> Result<()> {
     let sources = context.sources(workspace.as_ref())?;
     let client = context.client(&sources)?;
     let mut rows = Vec::new();
+    let languages = context.language_origins(workspace.as_ref())?;
+    for (origin, places) in [("npm", languages.npm()), ("pypi", languages.pypi("pypi"))] {
+        // That nobody knows an address is no mistake here.
+        rows.extend(of_language(origin, places.unwrap_or_default()));
+    }
     for origin in names(context, workspace.as_ref()) {
         let mut places = sources.places(&origin, &client)?;
         places.extend(sources.snapshot(&origin, context.now)?);
@@ -62,6 +68,7 @@ fn origins(context: &Context) -> Result<()> {
             learnt: Some(place.learnt),
         }));
     }
+    rows.sort_by(|one, other| one.origin.cmp(&other.origin));
     let width = rows.iter().map(|row| row.origin.len()).max().unwrap_or(0);
     context.report("origins", &rows, || {
         rows.iter()
@@ -71,6 +78,15 @@ fn origins(context: &Context) -> Result<()> {
             })
             .collect()
     })
+}
+
+/// The rows of an origin of a language's packages.
+fn of_language(origin: &str, places: Vec<Place>) -> Vec<Origin> {
+    let row = |address: Option<String>, learnt: Option<String>| Origin { origin: origin.to_owned(), address, learnt };
+    if places.is_empty() {
+        return vec![row(None, None)];
+    }
+    places.into_iter().map(|place| row(Some(place.address.to_string()), Some(place.learnt))).collect()
 }
 
 /// Debian's own origins, those that an address is set for, and those that definitions use.
@@ -88,6 +104,9 @@ fn names(context: &Context, workspace: Option<&Workspace>) -> BTreeSet<String> {
     }
     // Where it is shows with the origins that it stands in for.
     names.remove("snapshot");
+    for language in ["npm", "pypi"] {
+        names.remove(language);
+    }
     names
 }
 

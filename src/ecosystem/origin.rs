@@ -61,6 +61,11 @@ pub struct Origins {
 }
 
 impl Origins {
+    /// The places of npm packages, best first; those of scopes come last.
+    pub fn npm(&self) -> Result<Vec<Place>> {
+        super::npm::origin::places(self.configured.get("npm"), &self.machine)
+    }
+
     /// The places of Python packages of the origin `name`, best first.
     pub fn pypi(&self, name: &str) -> Result<Vec<Place>> {
         match self.configured.get(name) {

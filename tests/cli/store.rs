@@ -51,6 +51,8 @@ fn what_it_holds_and_where() {
     --- stdout
     debian           http://127.0.0.1:1/archive/debian/20260921T141320Z  (KILN_ORIGIN_SNAPSHOT)
     debian-security  http://127.0.0.1:1/archive/debian-security/20260921T141320Z  (KILN_ORIGIN_SNAPSHOT)
+    npm              http://127.0.0.1:1/  (KILN_ORIGIN_NPM)
+    pypi             http://127.0.0.1:1/  (KILN_ORIGIN_PYPI)
     test             http://[SERVER]/test  (KILN_ORIGIN_TEST)
     ");
     context.write("kiln.toml", "[origins]\nvendor = \"https://a.example/\"\ndebian = \"https://b.example/\"\n");
@@ -62,6 +64,8 @@ fn what_it_holds_and_where() {
     debian           https://c.example/debian  ([FOLDER]/home/.config/kiln/config.toml)
     debian           http://127.0.0.1:1/archive/debian/20260921T141320Z  (KILN_ORIGIN_SNAPSHOT)
     debian-security  http://127.0.0.1:1/archive/debian-security/20260921T141320Z  (KILN_ORIGIN_SNAPSHOT)
+    npm              http://127.0.0.1:1/  (KILN_ORIGIN_NPM)
+    pypi             http://127.0.0.1:1/  (KILN_ORIGIN_PYPI)
     test             http://[SERVER]/test  (KILN_ORIGIN_TEST)
     unheard          no address is known
     vendor           https://a.example/  (kiln.toml)

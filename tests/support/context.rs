@@ -64,6 +64,8 @@ impl TestContext {
             ("KILN_APT_DIRECTORY", path("apt")),
             ("KILN_ORIGIN_TEST", server.url("/test")),
             ("KILN_ORIGIN_SNAPSHOT", REFUSED.to_owned()),
+            ("KILN_ORIGIN_PYPI", REFUSED.to_owned()),
+            ("KILN_ORIGIN_NPM", REFUSED.to_owned()),
             ("KILN_HTTP_RETRIES", "0".to_owned()),
             ("KILN_HTTP_TIMEOUT", "2".to_owned()),
         ] {
