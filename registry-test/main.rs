@@ -17,7 +17,7 @@ use std::process::Command;
 use rustix::process::Signal;
 
 use engines::Docker;
-use workspace::{ENVIRONMENTS, Folder, Service, in_private_network, installed, real, say, succeed, workspace};
+use workspace::{Folder, SMALL, Service, in_private_network, installed, real, say, succeed, workspace};
 
 /// Starts a registry on a free port of loopback; it and its port.
 fn registry(folder: &Path) -> (Service, u16) {
@@ -49,7 +49,7 @@ fn a_registry_gives_back_what_it_took() {
     let folder = Folder::new("registry");
     in_private_network(|| {
         let (registry, port) = registry(folder.path());
-        for environment in ENVIRONMENTS {
+        for environment in SMALL {
             let (here, back) = (folder.path().join(environment), folder.path().join(format!("{environment}-back")));
             let digest = workspace().build(environment, &[format!("oci:{}", here.display())]);
             let place = format!("docker://127.0.0.1:{port}/{environment}:tag");
@@ -82,7 +82,7 @@ fn docker_runs(port: u16, folder: &Path) {
     }
     let docker = Docker::start(folder);
     let password = format!("POSTGRES_PASSWORD={}", ask::PASSWORD);
-    for environment in ENVIRONMENTS {
+    for environment in SMALL {
         let image = format!("127.0.0.1:{port}/{environment}:tag");
         succeed(docker.command().args(["pull", "--quiet", &image]));
         let mut service = docker.run(environment, &image, &["-e", &password]);

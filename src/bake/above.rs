@@ -18,7 +18,7 @@ use crate::ecosystem::placing::Placing;
 use crate::error::{Context, Error, Result};
 use crate::layer::Part;
 use crate::lock::PlatformStep;
-use crate::sandbox::{Options, Session};
+use crate::sandbox::{Extraction, Options, Session};
 use crate::workspace::permissions;
 use crate::{FORMAT, canonical};
 
@@ -36,7 +36,7 @@ pub struct Stack {
 
 impl Stack {
     /// Puts a layer of one part on top; `key` says what it is made of.
-    fn push(&mut self, name: String, note: String, part: Part) -> Result<()> {
+    pub fn push(&mut self, name: String, note: String, part: Part) -> Result<()> {
         self.key = Digest::of(&canonical::to_vec(&(self.key, &name, part.content))?);
         self.folders.add(&part.directories);
         let parts = vec![part];
@@ -65,15 +65,21 @@ pub fn steps(graph: &Graph<'_>, stack: &mut Stack) -> Result<()> {
             PlatformStep::Run { script, env, workdir } => {
                 runs += 1;
                 let name = format!("run-{runs}");
-                let result = run(graph, stack, &name, &Script { text: script, env, workdir: workdir.as_deref() })
-                    .context(|| format!("running the script of step {name}"))?;
-                stack.key = result.key;
-                stack.folders.replace(&result.part.directories);
-                stack.layers.push(Planned::changed(&name, "what a script changed", &result));
-                stack.scripts.push(result);
+                let script = Script { text: script, env, workdir: workdir.as_deref() };
+                run_on_top(graph, stack, &name, "what a script changed", &script)?;
             }
         }
     }
+    Ok(())
+}
+
+/// Puts what a script changes on top.
+pub fn run_on_top(graph: &Graph<'_>, stack: &mut Stack, name: &str, note: &str, script: &Script<'_>) -> Result<()> {
+    let result = run(graph, stack, name, script).context(|| format!("running the script of step {name}"))?;
+    stack.key = result.key;
+    stack.folders.replace(&result.part.directories);
+    stack.layers.push(Planned::changed(name, note, &result));
+    stack.scripts.push(result);
     Ok(())
 }
 
@@ -158,6 +164,24 @@ fn owner_ids(graph: &Graph<'_>, below: &Below<'_>, owner: &str) -> Result<(u32, 
     Ok((uid, gid))
 }
 
+/// Calls `act` with a session for a tree of these layers, which is still empty.
+pub fn in_tree<T>(graph: &Graph<'_>, layers: &[Extraction], act: impl FnOnce(&mut Session) -> Result<T>) -> Result<T> {
+    let executor = (graph.bakery.executor)()?;
+    let scratch = graph.bakery.store.scratch()?;
+    let options = Options {
+        program: graph.bakery.program.clone(),
+        store: graph.bakery.store.root().to_owned(),
+        network: false,
+        binds: Vec::new(),
+        jobs: rayon::current_num_threads(),
+        in_memory: in_memory(graph.bakery.tree_memory, layers, &[]),
+    };
+    let mut session = Session::start(executor, scratch.path(), &options)?;
+    let done = act(&mut session);
+    graph.end(session, scratch);
+    done
+}
+
 #[derive(Serialize)]
 struct RunKey<'a> {
     format: u32,
@@ -183,20 +207,7 @@ fn run(graph: &Graph<'_>, stack: &Stack, name: &str, script: &Script<'_>) -> Res
     }
     (graph.bakery.progress)(Progress::Running { step: name.to_owned() });
     let layers = extractions(&stack.layers);
-    let executor = (graph.bakery.executor)()?;
-    let scratch = store.scratch()?;
-    let options = Options {
-        program: graph.bakery.program.clone(),
-        store: store.root().to_owned(),
-        network: false,
-        binds: Vec::new(),
-        jobs: rayon::current_num_threads(),
-        in_memory: in_memory(graph.bakery.tree_memory, &layers, &[]),
-    };
-    let mut session = Session::start(executor, scratch.path(), &options)?;
-    let done = script::run(&mut session, name, script, &layers, epoch);
-    graph.end(session, scratch);
-    let done = done?;
+    let done = in_tree(graph, &layers, |session| script::run(session, name, script, &layers, epoch))?;
     (graph.bakery.progress)(Progress::Ran { step: name.to_owned(), took: Duration::from_nanos(done.took) });
     let result = StageResult {
         key,

@@ -107,6 +107,7 @@ fn composition<'a>(graph: &Graph<'a>, layers: bool) -> Result<Composition<'a>> {
     let epoch = top.map_or(0, |stage| stage.epoch);
     let mut stack = Stack { layers: planned, folders, key, epoch, scripts: Vec::new() };
     languages::python(graph, &mut stack)?;
+    languages::npm(graph, &mut stack)?;
     above::steps(graph, &mut stack)?;
     stack.layers.push(lock_layer(graph, &lock, &stack.folders)?);
     let stages = base.into_iter().chain(last).chain(stack.scripts).collect();
@@ -254,8 +255,9 @@ fn observed(graph: &Graph<'_>, ready: &[Ready<'_>], stages: &[StageResult]) -> R
         .packages
         .iter()
         .map(|package| {
+            let size = graph.bakery.store.size(&package.sha256).unwrap_or(0);
             if package.ecosystem != "debian" {
-                return Ok(Observed::default());
+                return Ok(Observed { size, ..Observed::default() });
             }
             let ready = ready
                 .iter()
@@ -263,6 +265,7 @@ fn observed(graph: &Graph<'_>, ready: &[Ready<'_>], stages: &[StageResult]) -> R
                 .ok_or_else(|| Error::new(format!("`{}` did not become a part", package.name)))?;
             let known = package::stage_package(graph.bakery.store, &Graph::locked(package), &ready.deb)?;
             Ok(Observed {
+                size,
                 scripts: package::scripts(&known.unpacked),
                 licences: ready.deb.licences.clone(),
                 diversions: stages

@@ -58,28 +58,25 @@ impl<'a> Graph<'a> {
         let mut origins = BTreeMap::new();
         for package in &self.lockfile.packages {
             if let Some(artifact) = package.artifacts.get(&self.lock.platform) {
-                origins.insert(artifact.sha256, (package.origin.as_str(), artifact.path.as_str()));
+                origins.insert(artifact.sha256, (package, artifact));
             }
         }
         let mut downloads = Vec::new();
         for package in self.order.iter().chain(&self.others) {
-            let (origin, path) = origins[&package.sha256];
-            let candidates = if store.contains(&package.sha256) {
-                Vec::new()
-            } else {
-                (self.bakery.candidates)(origin, path, package.size)?
-            };
+            let (locked, artifact) = origins[&package.sha256];
+            let candidates =
+                if store.contains(&package.sha256) { Vec::new() } else { (self.bakery.candidates)(locked, artifact)? };
             downloads.push(Download {
                 label: format!("{} {}", package.name, package.version),
                 digest: package.sha256,
-                size: Some(package.size),
+                size: Some(artifact.size).filter(|size| *size > 0),
                 candidates,
             });
         }
         let missing: Vec<&PlatformPackage> =
             self.order.iter().chain(&self.others).copied().filter(|package| !store.contains(&package.sha256)).collect();
         if !missing.is_empty() {
-            let bytes = missing.iter().map(|package| package.size).sum();
+            let bytes = missing.iter().map(|package| origins[&package.sha256].1.size).sum();
             (self.bakery.progress)(Progress::Fetching { count: missing.len(), bytes });
         }
         self.require_reachable(&downloads)?;

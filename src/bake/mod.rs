@@ -12,6 +12,7 @@ mod compose;
 mod graph;
 mod languages;
 mod plan;
+mod sources;
 mod stages;
 
 use std::collections::BTreeSet;
@@ -28,7 +29,7 @@ use crate::ecosystem::debian::accounts::Ids;
 use crate::ecosystem::local::Listing;
 use crate::error::Result;
 use crate::image::Image;
-use crate::lock::{LayerOutput, Lockfile, PlatformLock, PlatformStep};
+use crate::lock::{Artifact, LayerOutput, Lockfile, Package, PlatformLock, PlatformStep};
 use crate::net::{Client, Event, Request};
 use crate::sandbox::{Executor, Extraction};
 use crate::store::Store;
@@ -37,14 +38,14 @@ pub use compare::{Difference, compare};
 pub use compose::{LOCK_PATH, platform as oci_platform};
 pub use stages::StageResult;
 
-/// Where an artifact may be had, by its origin (`debian/trixie`), path and size.
-type Candidates<'a> = dyn Fn(&str, &str, u64) -> Result<Vec<Request>> + Sync + 'a;
+/// Where an artifact of a package may be had.
+type Candidates<'a> = dyn Fn(&Package, &Artifact) -> Result<Vec<Request>> + Sync + 'a;
 
 /// What baking needs besides the lock; none of it may show in the bytes.
 pub struct Bakery<'a> {
     pub store: &'a Store,
     pub client: &'a Client,
-    /// Where an artifact may be had: by its origin (`debian/trixie`), path and size.
+    /// Where an artifact of a package may be had.
     pub candidates: &'a Candidates<'a>,
     /// Which executor runs scripts; decided when the first script has to run.
     pub executor: &'a (dyn Fn() -> Result<Executor> + Sync),
@@ -109,6 +110,9 @@ pub struct Observed {
     pub licences: BTreeSet<String>,
     /// The files that its scripts divert.
     pub diversions: BTreeSet<String>,
+    /// Bytes of its artifact.
+    #[serde(default)]
+    pub size: u64,
 }
 
 impl Baked {

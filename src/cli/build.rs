@@ -284,12 +284,29 @@ fn pin(
 fn observe(lockfile: &mut Lockfile, lock: &PlatformLock, image: &Baked) {
     let seen: BTreeMap<Digest, &Observed> =
         lock.packages.iter().map(|package| package.sha256).zip(&image.observed).collect();
+    let npm_scripts: Vec<String> = lockfile.environment.npm.as_ref().map(|npm| npm.scripts.clone()).unwrap_or_default();
     let accepted = &lockfile.environment.debian.accept_unconfigured;
     for package in &mut lockfile.packages {
         let Some(artifact) = package.artifacts.get_mut(&lock.platform) else { continue };
         let Some(observed) = seen.get(&artifact.sha256) else { continue };
+        if observed.size > 0 {
+            artifact.size = observed.size;
+        }
+        if package.ecosystem == "npm" {
+            // That it has some, the registry has said.
+            let run = npm_scripts.contains(&package.name);
+            artifact.scripts = artifact.scripts.map(|known| match (known, run) {
+                (Scripts::None, _) => Scripts::None,
+                (_, true) => Scripts::Sandbox,
+                (_, false) => Scripts::Unrun,
+            });
+            artifact.licences.clone_from(&observed.licences);
+            continue;
+        }
         artifact.scripts_sha256 = observed.scripts;
         artifact.scripts = Some(match observed.scripts {
+            // Building it runs what it brings.
+            None if artifact.built => Scripts::Sandbox,
             None => Scripts::None,
             Some(_) if accepted.contains(&package.name) => Scripts::Unrun,
             Some(_) => Scripts::Sandbox,

@@ -5,12 +5,13 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::path::{Path, PathBuf};
+use std::process::{self, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::arguments::{Format, Global};
 use super::progress::Progress;
 use crate::ecosystem::debian::sources::Sources;
-use crate::ecosystem::origin::Configured;
+use crate::ecosystem::origin::{Configured, Machine, Origins};
 use crate::error::{Context as _, Error, Result};
 use crate::net::{self, Client};
 use crate::sandbox::{Executor, Options};
@@ -91,8 +92,18 @@ impl Context {
         Store::open(&self.store_path)
     }
 
-    /// The addresses of origins, from everywhere they may be learnt.
+    /// The addresses of Debian's archives, from everywhere they may be learnt.
     pub fn sources(&self, workspace: Option<&Workspace>) -> Result<Sources> {
+        Ok(Sources::new(self.configured(workspace)?, Some(&self.environment.apt)))
+    }
+
+    /// Where the origins of languages' packages are.
+    pub fn language_origins(&self, workspace: Option<&Workspace>) -> Result<Origins> {
+        Ok(Origins { configured: self.configured(workspace)?, machine: machine() })
+    }
+
+    /// The addresses that kiln was told.
+    fn configured(&self, workspace: Option<&Workspace>) -> Result<BTreeMap<String, Configured>> {
         let mut configured = BTreeMap::new();
         if let Some(workspace) = workspace {
             for (name, addresses) in &workspace.origins {
@@ -109,7 +120,7 @@ impl Context {
         for (name, (variable, address)) in &self.environment.origins {
             configured.insert(name.clone(), Configured { addresses: vec![address.clone()], learnt: variable.clone() });
         }
-        Ok(Sources::new(configured, Some(&self.environment.apt)))
+        Ok(configured)
     }
 
     /// The origins that variables give an address to.
@@ -197,6 +208,33 @@ impl Environment {
             apt: variable("KILN_APT_DIRECTORY").map_or_else(|| PathBuf::from("/etc/apt"), PathBuf::from),
         })
     }
+}
+
+/// What this machine's clients of package indexes are set up with.
+#[expect(clippy::disallowed_methods, reason = "the one place where the environment is read")]
+fn machine() -> Machine {
+    const PREFIXES: [&str; 4] = ["PIP_", "UV_", "NPM_CONFIG_", "XDG_"];
+    let wanted = |name: &str| {
+        let name = name.to_uppercase();
+        matches!(name.as_str(), "NETRC" | "HOME" | "PREFIX") || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    };
+    Machine {
+        variables: env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .filter(|(name, _)| wanted(name))
+            .collect(),
+        home: variable("HOME").map(PathBuf::from),
+        ask,
+    }
+}
+
+/// What a client of this machine prints, if it is there and succeeds.
+fn ask(command: &[&str]) -> Option<String> {
+    let (program, arguments) = command.split_first()?;
+    let mut client = process::Command::new(program);
+    let output = client.args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok().filter(|_| output.status.success())?;
+    Some(text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
 fn default_store() -> Result<PathBuf> {

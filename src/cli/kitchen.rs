@@ -8,9 +8,9 @@ use super::output::count;
 use crate::bake::{Bakery, Progress};
 use crate::ecosystem::debian::sources::Sources;
 use crate::error::Result;
-use crate::lock::{Lockfile, Reason};
+use crate::lock::{Artifact, Lockfile, Package, Reason};
 use crate::net::{Client, Event};
-use crate::resolve::Locator;
+use crate::resolve::{Languages, Locator};
 use crate::sandbox::Executor;
 use crate::store::Store;
 use crate::workspace::Workspace;
@@ -63,9 +63,10 @@ impl<'a> Kitchen<'a> {
         lockfile: &Lockfile,
         act: impl FnOnce(&Bakery<'_>) -> Result<T>,
     ) -> Result<T> {
-        let locator =
-            Locator::new(self.workspace, &self.store, &self.client, &self.sources, self.context.now, lockfile);
-        let candidates = |origin: &str, path: &str, size: u64| locator.candidates(origin, path, size);
+        let (now, origins) = (self.context.now, self.context.language_origins(Some(self.workspace))?);
+        let languages = Languages::new(&self.client, &self.store, origins, now);
+        let locator = Locator::new(self.workspace, &self.store, &self.client, &self.sources, languages, now, lockfile);
+        let candidates = |package: &Package, artifact: &Artifact| locator.candidates(package, artifact);
         let executor = || self.executor();
         let progress = |progress: Progress| show(self.context, name, progress);
         act(&Bakery {

@@ -9,8 +9,10 @@ use serde::Serialize;
 use super::arguments::Lock;
 use super::context::Context;
 use super::output::count;
+use crate::ecosystem::debian::sources::Sources;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::lock::{Change, Local, Lockfile, Reason, changes, reasons};
+use crate::net::Client;
 use crate::resolve::{Moving, Resolver, changed_local_packages, copies};
 use crate::store::Store;
 use crate::workspace::{self, Settings, Workspace};
@@ -45,34 +47,36 @@ pub fn relock(
 ) -> Result<u8> {
     let started = Instant::now();
     let mut outcomes = Vec::new();
-    let mut resolver: Option<Resolver> = None;
+    let mut compared = Vec::new();
     for name in names {
-        let Comparison { settings, lockfile: old, reasons, .. } = compare(workspace, name, None)?;
-        let new = if *moving == Moving::Nothing && !reasons.iter().any(Reason::needs_resolution) {
-            old.clone().map(|old| with_settings(name, old, &settings))
-        } else {
-            None
-        };
-        let new = match new {
-            Some(new) => new,
-            None => {
-                let resolver = match &mut resolver {
-                    Some(resolver) => resolver,
-                    none => none.insert(new_resolver(context, workspace)?),
-                };
+        compared.push((name, compare(workspace, name, None)?));
+    }
+    let resolves = |reasons: &[Reason]| *moving != Moving::Nothing || reasons.iter().any(Reason::needs_resolution);
+    let ground = match compared.iter().any(|(_, comparison)| resolves(&comparison.reasons)) {
+        true => Some(Ground::new(context, workspace)?),
+        false => None,
+    };
+    let resolver = ground.as_ref().map(|ground| ground.resolver(context, workspace)).transpose()?;
+    for (name, Comparison { settings, lockfile: old, reasons, .. }) in compared {
+        let new = match &resolver {
+            Some(resolver) if resolves(&reasons) || old.is_none() => {
                 let anew = reasons.iter().any(Reason::concerns_everything);
                 context.progress.start(&format!("Resolving {name}"), None, false);
                 let resolved = resolver.lock(name, &settings, old.as_ref(), moving, anew);
                 context.progress.end(&format!("Resolving {name}"));
                 resolved?
             }
+            _ => match old.clone() {
+                Some(old) => with_settings(name, old, &settings),
+                None => return Err(Error::new(format!("`{name}` is not locked"))),
+            },
         };
         let moved = changes(old.as_ref(), &new);
         let changed = old.as_ref() != Some(&new) || reasons.contains(&Reason::Conflicted);
         if changed && !dry_run {
             write_lockfile(workspace, name, &new)?;
         }
-        tell(context, name, &moved, changed, dry_run, &reasons);
+        tell(context, name, &new, &moved, changed, dry_run, &reasons);
         outcomes.push(Outcome {
             environment: name.clone(),
             changed,
@@ -91,17 +95,38 @@ pub fn relock(
     Ok(0)
 }
 
-fn new_resolver(context: &Context, workspace: &Workspace) -> Result<Resolver> {
-    let sources = context.sources(Some(workspace))?;
-    let client = context.client(&sources)?;
-    Ok(Resolver::new(workspace.root.clone(), context.store()?, client, sources, context.now))
+/// What resolving stands on.
+struct Ground {
+    store: Store,
+    client: Client,
+    sources: Sources,
 }
 
-fn tell(context: &Context, name: &str, moved: &[Change], changed: bool, dry_run: bool, reasons: &[Reason]) {
+impl Ground {
+    fn new(context: &Context, workspace: &Workspace) -> Result<Self> {
+        let sources = context.sources(Some(workspace))?;
+        Ok(Self { client: context.client(&sources)?, sources, store: context.store()? })
+    }
+
+    fn resolver<'g>(&'g self, context: &Context, workspace: &'g Workspace) -> Result<Resolver<'g>> {
+        let origins = context.language_origins(Some(workspace))?;
+        Ok(Resolver::new(&workspace.root, &self.store, &self.client, &self.sources, origins, context.now))
+    }
+}
+
+fn tell(
+    context: &Context,
+    name: &str,
+    new: &Lockfile,
+    moved: &[Change],
+    changed: bool,
+    dry_run: bool,
+    reasons: &[Reason],
+) {
     // A new lock's list of packages is the lock itself.
     if reasons == [Reason::Missing] && !context.verbose {
         let written = if dry_run { ", not written, as `--dry-run` asks" } else { "" };
-        context.say(&format!("{name}: {}{written}", count(moved.len(), "package")));
+        context.say(&format!("{name}: {}{written}", count(new.packages.len(), "package")));
         return;
     }
     for change in moved {

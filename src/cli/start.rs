@@ -107,6 +107,7 @@ pub fn prepare(kitchen: &Kitchen<'_>, locked: &Locked<'_>, start: Start<'_>) -> 
     let extracted = session.extract(&tree).context(|| format!("putting the tree of `{name}` together"));
     context.progress.end(&bar);
     extracted?;
+    name_the_host(&mut session)?;
     let user = start.user.or(image.user.as_deref()).unwrap_or("root");
     let account = account(&mut session, user).context(|| format!("finding the user `{user}` in `{name}`"))?;
     for volume in &start.volumes {
@@ -134,6 +135,15 @@ pub fn prepare(kitchen: &Kitchen<'_>, locked: &Locked<'_>, start: Start<'_>) -> 
         groups: account.groups,
     };
     Ok(Prepared { name: name.to_owned(), session, command, output, _scratch: scratch })
+}
+
+/// Makes the host's name one that can be looked up, as engines do: many servers ask for their own.
+fn name_the_host(session: &mut Session) -> Result<()> {
+    // An executor without namespaces has the machine's name.
+    let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let names = if machine == "kiln" || machine.is_empty() { "kiln".to_owned() } else { format!("kiln {machine}") };
+    let hosts = format!("127.0.0.1\tlocalhost {names}\n::1\tlocalhost ip6-localhost\n");
+    session.write("etc/hosts", hosts.as_bytes(), 0o644).context(|| "writing /etc/hosts")
 }
 
 impl Prepared {

@@ -307,9 +307,11 @@ impl<R: Read> Reader<R> {
                 b'L' => extension.path = Some(until_nul(self.extension_body(size)?)),
                 b'K' => extension.link = Some(until_nul(self.extension_body(size)?)),
                 b'x' => extension.read_pax(&self.extension_body(size)?)?,
+                // Speaks of the whole archive: in practice a comment of git's.
+                b'g' => drop(self.extension_body(size)?),
                 _ => return self.item(header, block[156], size, extension).map(Some),
             }
-            extended = true;
+            extended |= block[156] != b'g';
         }
     }
 
@@ -337,6 +339,11 @@ impl<R: Read> Reader<R> {
             Some(&number) => Ok(number),
             None => number.context(what),
         };
+        // Archives that name no owner or no time may leave the field empty.
+        let lenient = |key: &str, field: &[u8], read: io::Result<u64>| {
+            let empty = field.iter().all(|byte| matches!(byte, 0 | b' '));
+            number(key, if empty { Ok(0) } else { read })
+        };
         let size = number("size", Ok(size))?;
         // A hard link may repeat the size of its target; no content follows.
         let size = if typeflag == b'0' { size } else { 0 };
@@ -347,12 +354,12 @@ impl<R: Read> Reader<R> {
         Ok(Item {
             typeflag,
             mode: header.mode().context(what)? & 0o7777,
-            uid: number("uid", header.uid())?,
-            gid: number("gid", header.gid())?,
+            uid: lenient("uid", &header.as_old().uid, header.uid())?,
+            gid: lenient("gid", &header.as_old().gid, header.gid())?,
             user: text(user, "the owner")?,
             group: text(group, "the group")?,
             size,
-            mtime: number("mtime", header.mtime())?,
+            mtime: lenient("mtime", &header.as_old().mtime, header.mtime())?,
             device: (device(header.device_major())?, device(header.device_minor())?),
             xattrs: extension.xattrs,
             path,

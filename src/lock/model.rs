@@ -74,6 +74,9 @@ pub struct Package {
     /// The packages that need it, on any platform.
     #[serde(default)]
     pub required_by: Vec<String>,
+    /// The packages that it is only there to build: it is not in the image.
+    #[serde(default)]
+    pub build_for: Vec<String>,
     /// What is fetched, by platform.
     pub artifacts: BTreeMap<Platform, Artifact>,
 }
@@ -85,13 +88,20 @@ pub struct Artifact {
     /// Where its origin keeps it; for a local file, where the workspace does.
     pub path: String,
     pub sha256: Digest,
-    /// Bytes.
+    /// Bytes; 0 while it is not known: not every index says it, and it is seen when the artifact is first fetched.
+    #[serde(default)]
     pub size: u64,
     /// The architecture it is for: the platform's, or `all`.
     pub architecture: String,
     /// Where npm packages are placed, below the prefix: `node_modules/a/node_modules/b`. Sorted.
     #[serde(default)]
     pub places: Vec<String>,
+    /// The links to programs of npm packages, below the prefix, and where they lead.
+    #[serde(default)]
+    pub links: BTreeMap<String, String>,
+    /// Whether it is a source distribution, which is built in the sandbox.
+    #[serde(default)]
+    pub built: bool,
     /// Whether its scripts run, seen when it was first fetched.
     #[serde(default)]
     pub scripts: Option<Scripts>,
@@ -115,11 +125,21 @@ impl Artifact {
             size: 0,
             architecture: "all".to_owned(),
             places: Vec::new(),
+            links: BTreeMap::new(),
+            built: false,
             scripts: None,
             scripts_sha256: None,
             licences: BTreeSet::new(),
             diversions: BTreeSet::new(),
         }
+    }
+}
+
+impl Artifact {
+    /// The name of the file, without folders and whatever else an address has.
+    pub fn file_name(&self) -> &str {
+        let path = self.path.split(['?', '#']).next().unwrap_or_default();
+        path.rsplit('/').next().unwrap_or_default()
     }
 }
 
@@ -250,13 +270,16 @@ impl Lockfile {
         for package in &mut self.packages {
             package.required_by.sort();
             package.required_by.dedup();
+            package.build_for.sort();
+            package.build_for.dedup();
         }
         self.packages.sort_by(|a, b| {
-            (&a.ecosystem, &a.name, a.artifacts.keys().next(), &a.version).cmp(&(
+            (&a.ecosystem, &a.name, a.artifacts.keys().next(), &a.version, &a.build_for).cmp(&(
                 &b.ecosystem,
                 &b.name,
                 b.artifacts.keys().next(),
                 &b.version,
+                &b.build_for,
             ))
         });
         self.outputs.sort_by_key(|output| output.platform);

@@ -44,10 +44,24 @@ pub struct PlatformPackage {
     pub source_version: String,
     pub base: bool,
     pub sha256: Digest,
+    /// Bytes, of Debian's packages: of others it may be unknown when they are locked, and shapes nothing.
+    #[serde(default, skip_serializing_if = "is_unknown")]
     pub size: u64,
+    /// Whether it is a source distribution, which is built in the sandbox.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub built: bool,
     /// Where npm packages are placed, below the prefix.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub places: Vec<String>,
+    /// The links to programs of npm packages, below the prefix, and where they lead.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub links: BTreeMap<String, String>,
+    /// The packages that it is only there to build.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub build_for: Vec<String>,
+    /// The file's name, where it says what kind of archive it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
 }
 
 /// A step of a platform lock: what it does, and the hash of what it takes. Where that comes from is left out.
@@ -87,6 +101,11 @@ pub enum PlatformStep {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         workdir: Option<String>,
     },
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_unknown(size: &u64) -> bool {
+    *size == 0
 }
 
 impl PlatformLock {
@@ -129,8 +148,12 @@ impl PlatformLock {
                     source_version: package.source_version.clone(),
                     base: package.base,
                     sha256: artifact.sha256,
-                    size: artifact.size,
+                    size: if package.ecosystem == "debian" { artifact.size } else { 0 },
+                    built: artifact.built,
                     places: artifact.places.clone(),
+                    links: artifact.links.clone(),
+                    build_for: package.build_for.clone(),
+                    file: artifact.built.then(|| artifact.file_name().to_owned()),
                 })
             })
             .collect();

@@ -41,6 +41,8 @@ fn package(name: &str, version: &str, platforms: &[Platform]) -> Package {
         size: 1000,
         architecture: platform.architecture().to_owned(),
         places: Vec::new(),
+        links: BTreeMap::new(),
+        built: false,
         scripts: Some(Scripts::Sandbox),
         scripts_sha256: Some(Digest::of(b"script")),
         licences: BTreeSet::from(["GPL-2+ and \"odd\"".to_owned(), "MIT".to_owned()]),
@@ -56,6 +58,7 @@ fn package(name: &str, version: &str, platforms: &[Platform]) -> Package {
         base: name == "bash",
         requested: (name == "redis-server").then(|| name.to_owned()),
         required_by: vec!["b".to_owned(), "a".to_owned(), "b".to_owned()],
+        build_for: Vec::new(),
         artifacts: platforms.iter().map(|platform| (*platform, artifact(platform))).collect(),
     }
 }

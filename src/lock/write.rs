@@ -75,6 +75,9 @@ fn write_package(out: &mut String, package: &Package) {
     if !package.required_by.is_empty() {
         list(out, "required-by", &package.required_by);
     }
+    if !package.build_for.is_empty() {
+        list(out, "build-for", &package.build_for);
+    }
     for (platform, artifact) in &package.artifacts {
         let _ = writeln!(out, "artifacts.{} = {}", quoted(platform.name()), row(artifact));
     }
@@ -92,16 +95,22 @@ fn write_local(out: &mut String, local: &Local) {
 }
 
 fn row(artifact: &Artifact) -> String {
-    let mut row = format!(
-        "{{ path = {}, sha256 = {}, size = {}, architecture = {}",
-        quoted(&artifact.path),
-        quoted(&artifact.sha256.to_string()),
-        artifact.size,
-        quoted(&artifact.architecture)
-    );
+    let mut row = format!("{{ path = {}, sha256 = {}", quoted(&artifact.path), quoted(&artifact.sha256.to_string()),);
+    if artifact.size > 0 {
+        let _ = write!(row, ", size = {}", artifact.size);
+    }
+    let _ = write!(row, ", architecture = {}", quoted(&artifact.architecture));
+    if artifact.built {
+        row.push_str(", built = true");
+    }
     if !artifact.places.is_empty() {
         let places: Vec<String> = artifact.places.iter().map(|place| quoted(place)).collect();
         let _ = write!(row, ", places = [{}]", places.join(", "));
+    }
+    if !artifact.links.is_empty() {
+        let links: Vec<String> =
+            artifact.links.iter().map(|(link, target)| format!("{} = {}", quoted(link), quoted(target))).collect();
+        let _ = write!(row, ", links = {{ {} }}", links.join(", "));
     }
     if let Some(scripts) = artifact.scripts {
         let name = match scripts {

@@ -67,6 +67,15 @@ impl Address {
         Ok(Self(url))
     }
 
+    /// The same address as that of a folder: with a slash at its end.
+    pub fn as_folder(&self) -> Self {
+        let mut url = self.0.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().push("");
+        }
+        Self(url)
+    }
+
     /// Where a redirect to `location` leads.
     pub(super) fn redirected(&self, location: &str) -> Result<Self> {
         let joined = self.0.join(location).context(|| "a redirect leads to what is not a URL")?;

@@ -362,7 +362,7 @@ impl Transfer<'_> {
 }
 
 /// The first byte and, if known, the whole file's size in a `Content-Range` (RFC 9110, 14.4).
-fn content_range(text: &str) -> Option<(u64, Option<u64>)> {
+pub(super) fn content_range(text: &str) -> Option<(u64, Option<u64>)> {
     let (range, total) = text.trim().strip_prefix("bytes ")?.split_once('/')?;
     let (first, last) = range.split_once('-')?;
     let (first, last): (u64, u64) = (first.trim().parse().ok()?, last.trim().parse().ok()?);

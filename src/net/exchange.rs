@@ -22,6 +22,12 @@ pub(super) struct Conditions {
     pub validators: Validators,
     /// Ask for the content from this byte on; 0 asks for all of it.
     pub from: u64,
+    /// Ask for this part of the content instead (RFC 9110, 14.2): `bytes=…`.
+    pub range: Option<String>,
+    /// The media types that are wanted (RFC 9110, 12.5.1).
+    pub accept: Option<String>,
+    /// The content may come compressed with gzip.
+    pub gzip: bool,
 }
 
 /// Why an attempt failed.
@@ -76,7 +82,7 @@ impl Client {
         let mut address = request.address.clone();
         for _ in 0..=REDIRECTS {
             let credentials = request.credentials.as_ref().filter(|_| address.same_server(&request.address));
-            let response = self.send(http, &address, credentials, conditions).await?;
+            let response = self.send(http, &address, credentials, request.accept, conditions).await?;
             let status = response.status();
             match status {
                 StatusCode::OK | StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED => return Ok(response),
@@ -96,20 +102,27 @@ impl Client {
         http: &reqwest::Client,
         address: &Address,
         credentials: Option<&Credentials>,
+        accept: Option<&'static str>,
         conditions: &Conditions,
     ) -> Result<Response, Failure> {
-        let mut builder = http.get(address.url().clone()).header(header::ACCEPT_ENCODING, "identity");
+        let encoding = if conditions.gzip { "gzip" } else { "identity" };
+        let mut builder = http.get(address.url().clone()).header(header::ACCEPT_ENCODING, encoding);
         builder = match credentials {
             Some(Credentials::Basic { user, password }) => builder.basic_auth(user, Some(password)),
             Some(Credentials::Bearer(token)) => builder.bearer_auth(token),
             None => builder,
         };
+        if let Some(accept) = accept {
+            builder = builder.header(header::ACCEPT, accept);
+        }
         if conditions.from > 0 {
             builder = builder.header(header::RANGE, format!("bytes={}-", conditions.from));
         }
         for (name, value) in [
             (header::IF_NONE_MATCH, &conditions.validators.etag),
             (header::IF_MODIFIED_SINCE, &conditions.validators.last_modified),
+            (header::RANGE, &conditions.range),
+            (header::ACCEPT, &conditions.accept),
         ] {
             if let Some(value) = value.as_deref().and_then(|value| HeaderValue::from_str(value).ok()) {
                 builder = builder.header(name, value);

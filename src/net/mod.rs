@@ -8,6 +8,7 @@ mod address;
 mod body;
 mod download;
 mod exchange;
+mod page;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,6 +20,7 @@ use tokio::sync::Semaphore;
 
 pub use address::{Address, Credentials};
 pub use download::{Download, Event};
+pub use page::{Page, PageAnswer, Part, Piece};
 
 use crate::error::{Context, Error, Kind, Result};
 use exchange::Conditions;
@@ -82,13 +84,21 @@ pub struct Request {
     pub credentials: Option<Credentials>,
     /// At most this many requests to the host at once, if fewer than the settings allow.
     pub gentle: Option<usize>,
+    /// The media types wanted, as the header `Accept` has them (RFC 9110, 12.5.1).
+    pub accept: Option<&'static str>,
 }
 
 impl Request {
     /// A request for `url` (`http`, `https` or `file`). User and password in it become its credentials.
     pub fn new(url: &str, maximum: u64) -> Result<Self> {
         let (address, credentials) = Address::parse(url)?;
-        Ok(Self { address, maximum, credentials, gentle: None })
+        Ok(Self { address, maximum, credentials, gentle: None, accept: None })
+    }
+
+    /// The same request for content of these media types.
+    pub fn accepting(mut self, accept: &'static str) -> Self {
+        self.accept = Some(accept);
+        self
     }
 
     /// The same request with these credentials, unless the address brought its own.
@@ -201,7 +211,7 @@ impl Client {
         known: &Validators,
     ) -> Result<Answer, exchange::Failure> {
         let _place = self.place(request).await;
-        let conditions = Conditions { validators: known.clone(), from: 0 };
+        let conditions = Conditions { validators: known.clone(), ..Conditions::default() };
         let response = self.exchange(http, request, &conditions).await?;
         if response.status() == reqwest::StatusCode::NOT_MODIFIED {
             return Ok(Answer::Unchanged);

@@ -22,12 +22,12 @@ pub(super) struct Resolved {
     pub origins: Vec<Evidence>,
 }
 
-impl Resolver {
+impl Resolver<'_> {
     /// Resolves what the definition asks of Debian.
     pub(super) fn debian(&self, settings: &Settings, old: Option<&Lockfile>, moving: &Moving) -> Result<Resolved> {
         let requests = self.requests(settings)?;
         let suites = self.suites(&requests)?;
-        let local = local::packages(&self.root, &self.store, &settings.debian.local)?;
+        let local = local::packages(self.root, self.store, &settings.debian.local)?;
         let solutions: BTreeMap<Platform, Vec<Chosen>> = settings
             .platforms
             .par_iter()
@@ -51,13 +51,8 @@ impl Resolver {
                 missing.push((*key, request.clone()));
             }
         }
-        let access = Access {
-            client: &self.client,
-            store: &self.store,
-            sources: &self.sources,
-            now: self.now,
-            on_event: &|_| {},
-        };
+        let access =
+            Access { client: self.client, store: self.store, sources: self.sources, now: self.now, on_event: &|_| {} };
         let (missing, asked): (Vec<Digest>, Vec<SuiteRequest>) = missing.into_iter().unzip();
         let fetched = archive::fetch_suites(&access, &asked)?;
         let mut known = lock(&self.suites);
@@ -127,7 +122,7 @@ impl Resolver {
         };
         // The label comes back with each chosen package: it says which suite it was taken from.
         let label = format!("{}/{}", request.origin, request.suite);
-        Index::parse(label, release, found.bytes(&self.store)?.into_owned())
+        Index::parse(label, release, found.bytes(self.store)?.into_owned())
     }
 
     /// Which suites to ask for: Debian's own, then the definition's other sources.

@@ -1,7 +1,8 @@
 //! `[[fetch]]`: which bytes a URL, a file of the workspace or a file of an origin stands for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::languages::Languages;
 use super::{LOCAL, Resolver, URL};
 use crate::digest::Digest;
 use crate::error::{Context, Error, Kind, Result};
@@ -12,7 +13,7 @@ use crate::workspace::{Fetch, Platform, Settings, Step};
 /// The largest file that is fetched, in bytes.
 const LARGEST: u64 = 16 << 30;
 
-impl Resolver {
+impl Resolver<'_> {
     /// The rows of all that `settings` fetch. What the definition names no hash of is looked at, unless `old` knows it.
     pub(super) fn fetches(&self, settings: &Settings, old: Option<&Lockfile>) -> Result<Vec<Package>> {
         let mut packages: BTreeMap<(String, String, Digest), Package> = BTreeMap::new();
@@ -40,6 +41,7 @@ impl Resolver {
                 base: false,
                 requested: Some(path.to_owned()),
                 required_by: Vec::new(),
+                build_for: Vec::new(),
                 artifacts: BTreeMap::new(),
             });
             for platform in platforms {
@@ -54,14 +56,14 @@ impl Resolver {
         let requests = self.fetch_requests(fetch)?;
         if let Some(digest) = fetch.sha256 {
             let download = Download { label: fetch.name().to_owned(), digest, size: None, candidates: requests };
-            self.client.download_all(&self.store, &[download], &|_| {}, &|_| {})?;
+            self.client.download_all(self.store, &[download], &|_| {}, &|_| {})?;
             let size = self.store.size(&digest).context(|| "it was fetched and is not in the store")?;
             return Ok((digest, size));
         }
         let mut failed =
             Error::new(format!("nothing is known of the origin `{}`", fetch.place().0)).kind(Kind::NotFound);
         for request in &requests {
-            match self.client.download_unknown(&self.store, request) {
+            match self.client.download_unknown(self.store, request) {
                 Ok(found) => return Ok(found),
                 Err(error) => failed = error,
             }
@@ -78,8 +80,20 @@ impl Resolver {
                     .map_err(|()| Error::new(format!("{} is no absolute path", path.display())))?;
                 Ok(vec![Request::new(address.as_str(), LARGEST)?])
             }
-            (origin, _) => Err(Error::new(format!("kiln cannot fetch files by name from the origin `{origin}`"))
-                .hint("`pypi` and `npm` have files by name; anything else has a `url`")),
+            (origin, file) => python_file(&self.languages, origin, file),
         }
     }
+}
+
+/// Where a file of an origin of Python packages is. Its name begins with the project's.
+pub(super) fn python_file(languages: &Languages<'_>, origin: &str, file: &str) -> Result<Vec<Request>> {
+    let what = || format!("looking for `{file}` in the origin `{origin}`");
+    let project = match file.strip_suffix(".whl") {
+        Some(wheel) => wheel.split('-').next().unwrap_or_default(),
+        // A source distribution is called by name, `-` and version (PEP 625).
+        None => file.rsplit_once('-').map_or(file, |(name, _)| name),
+    };
+    let name = project.parse().context(what)?;
+    let client = languages.pypi(BTreeSet::from([origin.to_owned()]))?;
+    client.requests(&name, origin, file, LARGEST).context(what)
 }

@@ -1,14 +1,18 @@
 //! Where the artifacts of a lock may be had on this machine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
+use super::fetches::python_file;
+use super::languages::Languages;
+use super::python::LARGEST;
 use super::{LOCAL, URL, lock};
 use crate::ecosystem::debian::archive::{self, Access, Keys};
 use crate::ecosystem::debian::date;
 use crate::ecosystem::debian::sources::{Place, Sources};
+use crate::ecosystem::npm::platform::Engines;
 use crate::error::{Context, Error, Result};
-use crate::lock::Lockfile;
+use crate::lock::{Artifact, Lockfile, Package};
 use crate::net::{Client, Request};
 use crate::store::Store;
 use crate::workspace::Workspace;
@@ -20,6 +24,7 @@ pub struct Locator<'a> {
     pub store: &'a Store,
     pub client: &'a Client,
     pub sources: &'a Sources,
+    pub languages: Languages<'a>,
     pub now: u64,
     pub lockfile: &'a Lockfile,
     places: Mutex<BTreeMap<String, Vec<Place>>>,
@@ -31,14 +36,17 @@ impl<'a> Locator<'a> {
         store: &'a Store,
         client: &'a Client,
         sources: &'a Sources,
+        languages: Languages<'a>,
         now: u64,
         lockfile: &'a Lockfile,
     ) -> Self {
-        Self { workspace, store, client, sources, now, lockfile, places: Mutex::default() }
+        Self { workspace, store, client, sources, languages, now, lockfile, places: Mutex::default() }
     }
 
-    /// Where to ask for the artifact at `path` of `origin` (`debian/trixie`), in the order to try.
-    pub fn candidates(&self, origin: &str, path: &str, size: u64) -> Result<Vec<Request>> {
+    /// Where to ask for an artifact of a package, in the order to try.
+    pub fn candidates(&self, package: &Package, artifact: &Artifact) -> Result<Vec<Request>> {
+        let (origin, path) = (package.origin.as_str(), artifact.path.as_str());
+        let size = if artifact.size > 0 { artifact.size } else { LARGEST };
         let (name, suite) = origin.split_once('/').unwrap_or((origin, ""));
         if name == URL {
             return Ok(vec![Request::new(path, size)?]);
@@ -49,6 +57,18 @@ impl<'a> Locator<'a> {
                 .map_err(|()| Error::new(format!("{} is no absolute path", path.display())))?;
             return Ok(vec![Request::new(address.as_str(), size)?]);
         }
+        match package.ecosystem.as_str() {
+            "debian" => self.of_debian(name, suite, path, size),
+            "pypi" => {
+                let client = self.languages.pypi(BTreeSet::from([origin.to_owned()]))?;
+                client.requests(&package.name.parse()?, origin, path, size)
+            }
+            "npm" => self.languages.npm(Engines::default())?.located(&package.name, path, size),
+            _ => python_file(&self.languages, origin, path),
+        }
+    }
+
+    fn of_debian(&self, name: &str, suite: &str, path: &str, size: u64) -> Result<Vec<Request>> {
         let evidence = self.lockfile.origins.iter().find(|evidence| evidence.name == name && evidence.suite == suite);
         let date = evidence.and_then(|evidence| date::parse_snapshot(&evidence.date).ok()).unwrap_or(self.now);
         let places = self.places(name, suite)?;

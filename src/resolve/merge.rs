@@ -44,6 +44,7 @@ fn package(chosen: &Chosen) -> Package {
         base: chosen.base,
         requested: None,
         required_by: Vec::new(),
+        build_for: Vec::new(),
         artifacts: BTreeMap::new(),
     }
 }
@@ -62,6 +63,8 @@ fn artifact(old: Option<&Lockfile>, platform: Platform, chosen: &Chosen) -> Arti
         size: chosen.package.size,
         architecture: chosen.package.architecture.clone(),
         places: Vec::new(),
+        links: BTreeMap::new(),
+        built: false,
         scripts: known.and_then(|artifact| artifact.scripts),
         scripts_sha256: known.and_then(|artifact| artifact.scripts_sha256),
         licences: known.map(|artifact| artifact.licences.clone()).unwrap_or_default(),

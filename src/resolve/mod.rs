@@ -7,22 +7,27 @@
 mod copies;
 mod debian;
 mod fetches;
+mod languages;
 mod local;
 mod locator;
 mod merge;
+mod npm;
+mod python;
 
 pub use copies::copies;
+pub use languages::Languages;
 pub use local::changed as changed_local_packages;
 pub use locator::Locator;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::digest::Digest;
 use crate::ecosystem::debian::archive::Suite;
 use crate::ecosystem::debian::sources::Sources;
 use crate::ecosystem::debian::universe::Universe;
+use crate::ecosystem::origin::Origins;
 use crate::error::{Context, Result};
 use crate::lock::{Lockfile, REVISION, VERSION};
 use crate::net::Client;
@@ -49,12 +54,13 @@ pub enum Moving {
 
 /// What resolving needs. What one environment has asked of the archives is there for the next.
 #[derive(Debug)]
-pub struct Resolver {
+pub struct Resolver<'a> {
     /// The workspace's folder: keys and local packages are below it.
-    root: PathBuf,
-    store: Store,
-    client: Client,
-    sources: Sources,
+    root: &'a Path,
+    store: &'a Store,
+    client: &'a Client,
+    sources: &'a Sources,
+    languages: Languages<'a>,
     /// Seconds since 1970, for the expiry of signatures and indexes.
     now: u64,
     /// Suites fetched, by what was asked for.
@@ -63,9 +69,17 @@ pub struct Resolver {
     universes: Mutex<BTreeMap<Digest, Arc<Universe>>>,
 }
 
-impl Resolver {
-    pub fn new(root: PathBuf, store: Store, client: Client, sources: Sources, now: u64) -> Self {
-        Self { root, store, client, sources, now, suites: Mutex::default(), universes: Mutex::default() }
+impl<'a> Resolver<'a> {
+    pub fn new(
+        root: &'a Path,
+        store: &'a Store,
+        client: &'a Client,
+        sources: &'a Sources,
+        origins: Origins,
+        now: u64,
+    ) -> Self {
+        let languages = Languages::new(client, store, origins, now);
+        Self { root, store, client, sources, languages, now, suites: Mutex::default(), universes: Mutex::default() }
     }
 
     /// The lock of the environment `name` under `settings`. With `anew`, everything is asked again, though pins stay:
@@ -97,6 +111,10 @@ impl Resolver {
             None => self.debian(settings, old, moving)?,
         };
         let mut packages = debian.packages;
+        let python = self.python(settings, &packages, old, kept, moving)?;
+        let npm = self.npm(settings, &packages, old, kept, moving)?;
+        packages.extend(python);
+        packages.extend(npm);
         packages.extend(self.fetches(settings, old)?);
         let mut lockfile = Lockfile {
             version: VERSION,
@@ -105,7 +123,7 @@ impl Resolver {
             environment: settings.clone(),
             origins: debian.origins,
             packages,
-            local: copies(&self.root, Some(&self.store), settings)?,
+            local: copies(self.root, Some(self.store), settings)?,
             accounts: old.map(|old| old.accounts.clone()).unwrap_or_default(),
             outputs: old.map(|old| old.outputs.clone()).unwrap_or_default(),
         };

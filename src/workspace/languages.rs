@@ -82,6 +82,7 @@ impl PythonMerged {
                     .map_err(|error| complain(span.clone(), &format!("`{path}` cannot be used")).caused_by(error))?;
                 self.packages.extend(found.requirements);
                 self.constraints.extend(found.constraints);
+                settings.hashes.extend(found.hashes);
             }
         }
         if let Some(lock) = file.lock {
@@ -102,6 +103,10 @@ impl PythonMerged {
             settings.interpreter = Some(interpreter.into_inner());
         }
         settings.compile = file.compile.unwrap_or(settings.compile);
+        if settings.lock.is_some() && !self.packages.is_empty() {
+            return Err(Error::new("`[python]` has `packages` or `requirements`, and a `lock`")
+                .hint("the lock of another tool says everything: leave out the one or the other"));
+        }
         Ok(())
     }
 

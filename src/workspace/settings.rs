@@ -1,7 +1,7 @@
 //! The effective settings of an environment: its definition with everything it extends and all defaults
 //! filled in. The lockfile holds them as they stand here, so a build needs no definition.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -122,11 +122,14 @@ pub struct Python {
     /// What must hold for packages that are needed anyhow, sorted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub constraints: Vec<String>,
+    /// By name, the only files that requirements files allow.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub hashes: BTreeMap<String, BTreeSet<Digest>>,
     /// A lockfile of another tool, whose pins are taken as they are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lock: Option<ForeignLock>,
     /// The origin of packages.
-    #[serde(skip_serializing_if = "is_pypi")]
+    #[serde(default = "pypi", skip_serializing_if = "is_pypi")]
     pub index: String,
     /// Other origins, each with the names that come from it and from nowhere else.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -137,6 +140,10 @@ pub struct Python {
     /// Whether modules are compiled to byte-code.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub compile: bool,
+}
+
+fn pypi() -> String {
+    "pypi".to_owned()
 }
 
 fn is_pypi(origin: &str) -> bool {

@@ -5,6 +5,8 @@ pub enum Aspect {
     Anything,
     /// The permissions.
     Mode,
+    /// The time of modification.
+    Time,
     /// The order of lines.
     Order,
     /// Python's byte-code, but neither the version nor the source that it names.
@@ -49,6 +51,11 @@ pub const DIFFERENCES: &[Difference] = &[
         aspect: Aspect::Mode,
         paths: &["etc/machine-id"],
         why: "empty in both; kiln leaves it the mode that systemd gave it, mmdebstrap gives it one",
+    },
+    Difference {
+        aspect: Aspect::Time,
+        paths: &["bin", "lib", "lib64", "sbin"],
+        why: "before trixie no package ships these links: whoever makes a root makes them; kiln gives them the time of `base-files`' folders",
     },
     Difference {
         aspect: Aspect::Order,

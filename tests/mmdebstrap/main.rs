@@ -92,11 +92,14 @@ impl<'a> Bench<'a> {
         fs::create_dir_all(work.join("envs")).unwrap();
         fs::write(work.join("kiln.toml"), "").unwrap();
         fs::write(work.join("crafted.asc"), archive.key()).unwrap();
-        let failing = Set { name: "failing", packages: "craft-failing", always: false };
+        let failing = Set { name: "failing", packages: "craft-failing", suite: "trixie", always: false };
         for set in SETS.iter().chain([&failing]) {
             let packages: Vec<String> = set.packages.split(' ').map(|name| format!("\"{name}\"")).collect();
             let mut text = format!(
-                "platforms = [\"linux/amd64\"]\n[debian]\nsuite = \"trixie\"\nexclude = []\npackages = [{}]\n",
+                "platforms = [\"linux/amd64\"]\n[debian]\nsuite = \"{}\"\nexclude = []\nallow-expired = {}\npackages = [{}]\n",
+                set.suite,
+                // Its index is never signed anew.
+                set.suite == "bullseye",
                 packages.join(", ")
             );
             if set.packages.starts_with("craft-") {
@@ -139,7 +142,7 @@ impl<'a> Bench<'a> {
         let lock = Lockfile::parse(&fs::read_to_string(&lockfile).unwrap()).unwrap();
         let tree = tree::read(&ours);
         let epoch = tree["var/lib/dpkg/status"].mtime;
-        let theirs = mirror::mmdebstrap(&self.work, &lock, set.name, epoch);
+        let theirs = mirror::mmdebstrap(&self.work, &lock, set, epoch);
         let mut expected = tree::read(&theirs);
         tree::apply_rules(&mut expected, epoch);
 

@@ -9,10 +9,17 @@ use kiln::digest::Digest;
 use kiln::lock::Lockfile;
 use kiln::workspace::Platform;
 
+use super::sets::Set;
+
+/// Makes the links of a merged `/usr`.
+const MERGE: &str =
+    "--setup-hook=for name in bin sbin lib lib64; do mkdir -p \"$1/usr/$name\"; ln -s \"usr/$name\" \"$1/$name\"; done";
+
 const PLATFORM: &str = "linux/amd64";
 
 /// The tar archive of mmdebstrap's root for the packages of `lock`; one made before is taken again.
-pub fn mmdebstrap(work: &Path, lock: &Lockfile, name: &str, epoch: u64) -> PathBuf {
+pub fn mmdebstrap(work: &Path, lock: &Lockfile, set: &Set, epoch: u64) -> PathBuf {
+    let (name, suite) = (set.name, set.suite);
     let archive = work.join("mirror").join(name);
     let (index, include) = packages(work, &archive, lock);
     let tag = Digest::of(index.as_bytes()).to_string();
@@ -20,7 +27,7 @@ pub fn mmdebstrap(work: &Path, lock: &Lockfile, name: &str, epoch: u64) -> PathB
     if result.exists() {
         return result;
     }
-    write_archive(&archive, &index);
+    write_archive(&archive, suite, &index);
     let partial = result.with_extension("partial");
     // The same conditions as kiln's: the machine's name, and the order of hashes.
     let hostname = work.join("hostname");
@@ -38,9 +45,11 @@ pub fn mmdebstrap(work: &Path, lock: &Lockfile, name: &str, epoch: u64) -> PathB
         .args(["--mode=root", "--variant=essential", "--architectures=amd64", "--format=tar"])
         .arg("--aptopt=APT::Install-Recommends \"false\"")
         .args((!include.is_empty()).then(|| format!("--include={}", include.join(","))))
-        .arg("trixie")
+        // Before trixie no package brings the links, and who makes a root asks for them.
+        .args((suite != "trixie").then_some(MERGE))
+        .arg(suite)
         .arg(&partial)
-        .arg(format!("deb [trusted=yes] copy:{} trixie main", archive.display()))
+        .arg(format!("deb [trusted=yes] copy:{} {suite} main", archive.display()))
         .output()
         .unwrap();
     assert!(output.status.success(), "mmdebstrap of {name}: {}", String::from_utf8_lossy(&output.stderr));
@@ -79,16 +88,16 @@ fn packages(work: &Path, archive: &Path, lock: &Lockfile) -> (String, Vec<String
     (index, include)
 }
 
-fn write_archive(archive: &Path, index: &str) {
-    let suite = archive.join("dists/trixie");
-    let folder = suite.join("main/binary-amd64");
+fn write_archive(archive: &Path, suite: &str, index: &str) {
+    let dists = archive.join("dists").join(suite);
+    let folder = dists.join("main/binary-amd64");
     fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join("Packages"), index).unwrap();
     let release = format!(
-        "Origin: Debian\nLabel: Debian\nSuite: stable\nCodename: trixie\nDate: Sat, 01 Nov 2025 00:00:00 UTC\n\
+        "Origin: Debian\nLabel: Debian\nSuite: stable\nCodename: {suite}\nDate: Sat, 01 Nov 2025 00:00:00 UTC\n\
          Architectures: amd64\nComponents: main\nSHA256:\n {} {} main/binary-amd64/Packages\n",
         Digest::of(index.as_bytes()),
         index.len()
     );
-    fs::write(suite.join("Release"), release).unwrap();
+    fs::write(dists.join("Release"), release).unwrap();
 }

@@ -4,21 +4,30 @@ pub struct Set {
     pub name: &'static str,
     /// Packages, by spaces.
     pub packages: &'static str,
+    /// The suite that they are of.
+    pub suite: &'static str,
     /// Whether it runs without being asked for by name.
     pub always: bool,
 }
 
 const fn always(name: &'static str, packages: &'static str) -> Set {
-    Set { name, packages, always: true }
+    Set { name, packages, suite: "trixie", always: true }
 }
 
 const fn on_request(name: &'static str, packages: &'static str) -> Set {
-    Set { name, packages, always: false }
+    Set { name, packages, suite: "trixie", always: false }
+}
+
+/// Packages of an older suite, which has no links of a merged `/usr` in any package.
+const fn older(name: &'static str, suite: &'static str, packages: &'static str) -> Set {
+    Set { name, packages, suite, always: true }
 }
 
 pub const SETS: &[Set] = &[
     // What Debian's own packages hardly do any more; see crafted.rs.
     always("crafted", "craft-through craft-diverter craft-late craft-replacer craft-changes craft-trigger"),
+    older("bookworm", "bookworm", "ca-certificates python3 redis-server"),
+    older("bullseye", "bullseye", "ca-certificates postgresql-client python2.7"),
     always("queue", "redis-sentinel redis-server"),
     always("userdb", "postgresql"),
     always("website", "ca-certificates libnginx-mod-http-modsecurity nginx openssl"),

@@ -194,6 +194,7 @@ impl Found {
             let aspect = match difference.aspect {
                 Aspect::Anything => true,
                 Aspect::Mode => self.aspect == "mode",
+                Aspect::Time => self.aspect == "time",
                 Aspect::Order => self.aspect == "what" && self.same_lines,
                 Aspect::Bytecode => self.aspect == "what" && self.same_start,
             };

@@ -5,6 +5,7 @@
 mod ask;
 mod engines;
 mod outputs;
+mod stacks;
 mod up;
 mod workspace;
 
@@ -20,6 +21,13 @@ fn kiln_run(environment: &str, options: &[&str], command: &[&str], folder: &Path
     let mut kiln = workspace().kiln();
     kiln.args(["run", environment, "--network"]).args(options).arg("--").args(command);
     Service::start(&mut kiln, &folder.join("kiln.log"))
+}
+
+/// The same with a log of its own, for several at once.
+fn kiln_run_named(environment: &str, options: &[&str], command: &[&str], folder: &Path) -> Service {
+    let mut kiln = workspace().kiln();
+    kiln.args(["run", environment, "--network"]).args(options).arg("--").args(command);
+    Service::start(&mut kiln, &folder.join(format!("{environment}.log")))
 }
 
 /// The image of an environment as a layout in `folder`, as podman names it.

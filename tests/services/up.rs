@@ -11,13 +11,14 @@ use crate::workspace::{Folder, Service, in_private_network, installed, real, say
 
 /// A copy of the workspace with a target of its own; kiln works in it.
 fn with_target(folder: &Path) {
-    for name in ["envs", "lockfiles"] {
+    for name in ["envs", "lockfiles", "services"] {
         let from = workspace().folder.join(name);
         succeed(Command::new("cp").arg("-R").arg(from).arg(folder.join(name)));
     }
     let target = format!(
         "[targets.test]\nrepository = \"registry.example:5000/team\"\nports.userdb = [\"127.0.0.1:15432:5432\"]\n\
-         env.\"*\" = {{ NOTE = '5 $ or ${{FREE}}: \"a\" # b' }}\nenv.userdb = {{ POSTGRES_PASSWORD = {:?} }}\n",
+         env.\"*\" = {{ NOTE = '5 $ or ${{FREE}}: \"a\" # b' }}\nenv.userdb = {{ POSTGRES_PASSWORD = {0:?} }}\n\
+         env.api = {{ DATABASE_URL = \"dbname=postgres host=127.0.0.1 user=postgres password='{0}'\" }}\n",
         ask::PASSWORD
     );
     std::fs::write(folder.join("kiln.toml"), target).unwrap();
@@ -61,6 +62,23 @@ fn two_services_run_together_and_keep_what_they_were_given() {
         ask::keeps_a_row(&mut both);
         assert!(!log().contains("in use"), "{}", log());
         assert_eq!(both.stop(Signal::TERM).code(), Some(143), "{}", log());
+    });
+}
+
+#[test]
+fn the_api_comes_up_with_what_it_needs() {
+    if !real("the_api_comes_up_with_what_it_needs") {
+        return;
+    }
+    let folder = Folder::new("up-api");
+    with_target(folder.path());
+    in_private_network(|| {
+        let arguments = ["up", "api", "queue", "userdb", "--target", "test"];
+        let mut all = Service::start(&mut kiln(folder.path(), &arguments), &folder.path().join("up.log"));
+        ask::is_given_a_user(&mut all);
+        ask::tells_the_user(&mut all, 1);
+        ask::tells_the_user(&mut all, 2);
+        assert_eq!(all.stop(Signal::INT).code(), Some(130), "{}", all.printed());
     });
 }
 

@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 
+/// Those whose images are small.
+pub const SMALL: [&str; 3] = ["queue", "userdb", "website"];
 /// The environments of the workspace.
-pub const ENVIRONMENTS: [&str; 3] = ["queue", "userdb", "website"];
+pub const ENVIRONMENTS: [&str; 7] = ["analytics", "api", "frontend", "queue", "userdb", "website", "workers"];
 
 #[expect(clippy::disallowed_methods, reason = "a test of the second tier is switched on from outside")]
 fn setting(name: &str) -> Option<PathBuf> {
@@ -54,12 +56,11 @@ pub fn workspace() -> &'static Workspace {
         let store = setting("KILN_TEST_STORE").unwrap_or_else(|| target.join("store"));
         let folder = target.join(concat!("workspace-", env!("CARGO_CRATE_NAME")));
         let _ = std::fs::remove_dir_all(&folder);
-        std::fs::create_dir_all(folder.join("envs")).unwrap();
+        std::fs::create_dir_all(&folder).unwrap();
         let source = Path::new(env!("CARGO_MANIFEST_DIR"));
         std::fs::copy(source.join("kiln.toml"), folder.join("kiln.toml")).unwrap();
-        for environment in ENVIRONMENTS {
-            let name = format!("envs/{environment}.toml");
-            std::fs::copy(source.join(&name), folder.join(&name)).unwrap();
+        for name in ["envs", "services"] {
+            succeed(Command::new("cp").arg("-R").arg(source.join(name)).arg(&folder));
         }
         let workspace = Workspace { folder, store };
         succeed(workspace.kiln().arg("lock").args(ENVIRONMENTS));
@@ -167,6 +168,11 @@ impl Service {
         let file = std::fs::File::create(log).unwrap();
         command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
         Self { child: command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}")), log: log.to_owned() }
+    }
+
+    /// Where that is which it prints.
+    pub fn log(&self) -> &Path {
+        &self.log
     }
 
     /// What it has printed.

@@ -48,6 +48,7 @@ struct State {
     files: BTreeMap<String, Vec<u8>>,
     once: BTreeMap<String, Vec<Fault>>,
     always: BTreeMap<String, Fault>,
+    headers: BTreeMap<String, String>,
     log: Vec<Logged>,
     delay: Duration,
 }
@@ -99,6 +100,11 @@ impl Server {
         self.state.lock().unwrap().always.insert(path.to_owned(), fault);
     }
 
+    /// Sends these lines, each with its end, at the head of every answer with content of a path.
+    pub fn headers(&self, path: &str, lines: &str) {
+        self.state.lock().unwrap().headers.insert(path.to_owned(), lines.to_owned());
+    }
+
     /// Takes its time for every answer.
     pub fn delay(&self, delay: Duration) {
         self.state.lock().unwrap().delay = delay;
@@ -125,16 +131,17 @@ impl Drop for Server {
 
 fn answer(stream: &TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
     let request = read_request(stream)?;
-    let (content, fault, delay) = {
+    let (content, fault, delay, headers) = {
         let mut state = state.lock().unwrap();
         state.log.push(request.clone());
         let once = state.once.get_mut(&request.path).filter(|faults| !faults.is_empty()).map(|faults| faults.remove(0));
         let fault = once.or_else(|| state.always.get(&request.path).cloned());
-        (state.files.get(&request.path).cloned(), fault, state.delay)
+        let headers = state.headers.get(&request.path).cloned().unwrap_or_default();
+        (state.files.get(&request.path).cloned(), fault, state.delay, headers)
     };
     std::thread::sleep(delay);
     let mut out = stream;
-    match respond(&request, content, fault) {
+    match respond(&request, content, fault, &headers) {
         Response::Head(head) => out.write_all(head.as_bytes())?,
         Response::Content { head, content, pause } => {
             out.write_all(head.as_bytes())?;
@@ -151,7 +158,7 @@ enum Response {
     Content { head: String, content: Vec<u8>, pause: Duration },
 }
 
-fn respond(request: &Logged, content: Option<Vec<u8>>, fault: Option<Fault>) -> Response {
+fn respond(request: &Logged, content: Option<Vec<u8>>, fault: Option<Fault>, headers: &str) -> Response {
     let head = |status: &str, more: &str| format!("HTTP/1.1 {status}\r\nConnection: close\r\n{more}\r\n");
     let empty = |status: &str, more: &str| Response::Head(head(status, &format!("Content-Length: 0\r\n{more}")));
     match &fault {
@@ -163,21 +170,19 @@ fn respond(request: &Logged, content: Option<Vec<u8>>, fault: Option<Fault>) -> 
     let Some(mut content) = content else { return empty("404 Not Found", "") };
     let etag = format!("\"{}\"", Digest::of(&content));
     if request.if_none_match.as_ref() == Some(&etag) {
-        return Response::Head(head("304 Not Modified", ""));
+        return Response::Head(head("304 Not Modified", headers));
     }
     if matches!(fault, Some(Fault::Corrupt)) {
         content[0] ^= 1;
     }
     let total = content.len();
-    let from: Option<usize> =
-        request.range.as_deref().and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
-    let from = from.filter(|_| !matches!(fault, Some(Fault::NoRange)));
-    let status = match from {
-        Some(from) if from >= total => return empty("416 Range Not Satisfiable", ""),
-        Some(from) => {
-            content.drain(..from);
+    let range = request.range.as_deref().filter(|_| !matches!(fault, Some(Fault::NoRange)));
+    let status = match range.and_then(|range| bytes(range, total)) {
+        Some((from, _)) if from >= total => return empty("416 Range Not Satisfiable", ""),
+        Some((from, end)) => {
+            content = content[from..end].to_vec();
             let first = if matches!(fault, Some(Fault::WrongRange)) { from + 1 } else { from };
-            format!("206 Partial Content\r\nContent-Range: bytes {first}-{}/{total}", total - 1)
+            format!("206 Partial Content\r\nContent-Range: bytes {first}-{}/{total}", end - 1)
         }
         None => "200 OK".to_owned(),
     };
@@ -196,7 +201,18 @@ fn respond(request: &Logged, content: Option<Vec<u8>>, fault: Option<Fault>) -> 
         }
         _ => {}
     }
-    Response::Content { head: head(&status, &format!("ETag: {etag}\r\n{length}")), content, pause }
+    Response::Content { head: head(&status, &format!("ETag: {etag}\r\n{headers}{length}")), content, pause }
+}
+
+/// The bytes from the first up to and without the second: `bytes=5-`, `bytes=5-9` or `bytes=-5`.
+fn bytes(range: &str, total: usize) -> Option<(usize, usize)> {
+    let (from, last) = range.strip_prefix("bytes=")?.split_once('-')?;
+    match (from.parse().ok(), last.parse::<usize>().ok()) {
+        (Some(from), Some(last)) => Some((from, (last + 1).min(total))),
+        (Some(from), None) => Some((from, total)),
+        (None, Some(count)) => Some((total.saturating_sub(count), total)),
+        (None, None) => None,
+    }
 }
 
 fn read_request(stream: &TcpStream) -> std::io::Result<Logged> {

@@ -101,7 +101,8 @@ pub fn stage_package(store: &Store, locked: &Locked<'_>, deb: &DebPart) -> Resul
 /// What the package ships, in the order of dpkg's list: it makes symbolic links last.
 fn listed(deb: &DebPart) -> Vec<String> {
     let links = deb.part.entries.iter().filter(|entry| matches!(entry.kind, Kind::Symlink { .. }));
-    let links: BTreeSet<&str> = links.map(|entry| entry.path.as_str()).collect();
+    let links: BTreeSet<&str> =
+        links.map(|entry| entry.path.as_str()).filter(|path| !deb.merged.contains(*path)).collect();
     let is_link = |path: &String| {
         let path = path.trim_start_matches('/');
         links.contains(path) || links.contains(format!("usr/{path}").as_str())

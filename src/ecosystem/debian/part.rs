@@ -55,6 +55,9 @@ pub struct DebPart {
     pub newest_mtime: u64,
     /// The licences that its copyright file names, if that is written for machines.
     pub licences: BTreeSet<String>,
+    /// Folders that it ships, in whose place the part has the links of a merged `/usr`.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub merged: BTreeSet<String>,
 }
 
 /// A configuration file of a package (Debian Policy, 10.7).
@@ -145,6 +148,9 @@ fn make<'a>(
             promoted = unpack.promoted;
             continue;
         }
+        if package.control.field("Package") == Some("base-files") {
+            unpack.merge_usr(package.control.field("Architecture").unwrap_or_default()).context(what)?;
+        }
         return unpack.finish(store.put(&package.control_tar)?, conffiles).context(what);
     }
 }
@@ -172,6 +178,9 @@ struct Unpack<'a> {
     /// content. Found out only when the content has gone by, so that a second walk is needed.
     promoted: BTreeMap<String, String>,
     again: bool,
+    /// Folders at the top that a merged `/usr` has links for, with their times.
+    unmerged: BTreeMap<String, u64>,
+    merged: BTreeSet<String>,
 }
 
 impl<'a> Unpack<'a> {
@@ -194,6 +203,8 @@ impl<'a> Unpack<'a> {
             skipped: BTreeMap::new(),
             promoted,
             again: false,
+            unmerged: BTreeMap::new(),
+            merged: BTreeSet::new(),
         })
     }
 
@@ -227,7 +238,10 @@ impl<'a> Unpack<'a> {
         if original.is_empty() {
             return if item.typeflag == b'5' { Ok(()) } else { Err(Error::new("the root is not a directory")) };
         }
-        let Some(path) = self.place(&original, item)? else { return Ok(()) };
+        let Some(path) = self.place(&original, item)? else {
+            self.unmerged.insert(original, item.mtime);
+            return Ok(());
+        };
         let plain = matches!(item.typeflag, b'2' | b'5');
         if self.options.exclusions.skips(&format!("/{original}"), plain) || self.options.leave_out.contains(&path) {
             return self.skip(path, item, content);
@@ -254,6 +268,28 @@ impl<'a> Unpack<'a> {
             b'2' if item.link.trim_matches('/') == format!("usr/{original}") => Ok(Some(original.to_owned())),
             _ => Err(Error::new(format!("it would replace the link from /{original} to /usr/{original}"))),
         }
+    }
+
+    /// Adds the links of a merged `/usr` to a `base-files` that ships folders instead, as those before trixie's do:
+    /// there, debootstrap makes them before anything is unpacked. No package has `/lib64` as a folder of its own.
+    fn merge_usr(&mut self, architecture: &str) -> Result<()> {
+        let mut folders = std::mem::take(&mut self.unmerged);
+        if let Some(mtime) = folders.get("lib").copied().filter(|_| architecture == "amd64") {
+            folders.entry("lib64".to_owned()).or_insert(mtime);
+        }
+        for (folder, mtime) in folders {
+            let target = format!("usr/{folder}");
+            self.builder.directory(crate::layer::part::default_directory(&target));
+            if self.shipped.contains_key(&folder) {
+                continue;
+            }
+            let kind = Kind::Symlink { target };
+            let (path, xattrs) = (folder.clone(), BTreeMap::new());
+            let link = Entry { path, kind, mode: 0o777, uid: 0, gid: 0, mtime, xattrs };
+            self.builder.entry(&link, &mut io::empty())?;
+            self.merged.insert(link.path);
+        }
+        Ok(())
     }
 
     fn merged(&self, path: &str) -> String {
@@ -387,6 +423,7 @@ impl<'a> Unpack<'a> {
             conffiles,
             newest_mtime: self.newest_mtime,
             licences: self.licences,
+            merged: self.merged,
         })
     }
 }

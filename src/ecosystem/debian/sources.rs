@@ -55,6 +55,7 @@ impl Place {
             maximum,
             credentials: self.credentials.clone(),
             gentle: self.gentle,
+            accept: None,
         })
     }
 }

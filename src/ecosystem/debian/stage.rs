@@ -587,7 +587,7 @@ pub(super) fn clear_prepared(session: &mut Session, written: &[&rules::Preparati
 }
 
 /// The environment that scripts see: the same everywhere.
-pub(super) fn environment(epoch: u64) -> BTreeMap<String, String> {
+pub fn environment(epoch: u64) -> BTreeMap<String, String> {
     [
         ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
         ("HOME", "/root"),

@@ -226,3 +226,50 @@ impl<'a> Unpack<'a> {
 pub fn limit(size: u64) -> u64 {
     size.saturating_mul(LIMIT_RATIO).max(LIMIT_PLAIN)
 }
+
+/// The content of the file `name` that is so many folders deep in an archive, if it has one. With several, the first.
+pub fn file_at_depth(
+    store: &Store,
+    file: &Digest,
+    archive: &str,
+    name: &str,
+    depth: usize,
+    maximum: u64,
+) -> Result<Option<Vec<u8>>> {
+    let wanted = |path: &str| {
+        let path = path.trim_start_matches("./");
+        path.matches('/').count() == depth && path.rsplit('/').next() == Some(name)
+    };
+    let read = |content: &mut dyn Read| -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        content.take(maximum + 1).read_to_end(&mut bytes)?;
+        match bytes.len() as u64 > maximum {
+            true => Err(Error::new(format!("its `{name}` has more than {maximum} bytes"))),
+            false => Ok(bytes),
+        }
+    };
+    let content = store.open_checked(file)?;
+    let size = content.metadata()?.len();
+    match Format::of(archive) {
+        Format::Tar(compression) => {
+            let mut reader = crate::layer::tar::Reader::new(tarball::decoder(compression, content, size)?);
+            while let Some(item) = reader.next_item()? {
+                if item.typeflag == b'0' && wanted(&item.path) {
+                    return read(&mut reader).map(Some);
+                }
+            }
+            Ok(None)
+        }
+        Format::Zip => {
+            let mut zip = zip::ZipArchive::new(io::BufReader::new(content)).context(|| "it is no zip archive")?;
+            for index in 0..zip.len() {
+                let mut member = zip.by_index(index)?;
+                if wanted(&member.name()?) {
+                    return read(&mut member).map(Some);
+                }
+            }
+            Ok(None)
+        }
+        Format::Deb | Format::File => Err(Error::new(format!("`{archive}` is not an archive of sources"))),
+    }
+}

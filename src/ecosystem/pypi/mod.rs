@@ -1,15 +1,21 @@
 //! Python packages: the simple index, resolution as uv does it, and wheels as parts.
 
+pub mod client;
+mod fetch;
+pub mod filename;
+pub mod index;
+mod inside;
+pub mod listing;
+pub mod locks;
+pub mod metadata;
+pub mod name;
+pub mod origin;
+pub mod page;
+pub mod ranges;
+pub mod requirement;
+pub mod requirements;
+pub mod solve;
+pub mod source;
+pub mod tags;
+pub mod target;
 pub mod wheel;
-
-/// A project's name as it is compared: `Flask_SQLAlchemy` is `flask-sqlalchemy` (PEP 503, "Normalized Names").
-fn placed_name(name: &str) -> String {
-    let mut normalized = String::with_capacity(name.len());
-    for part in name.split(['-', '_', '.']).filter(|part| !part.is_empty()) {
-        if !normalized.is_empty() {
-            normalized.push('-');
-        }
-        normalized.push_str(&part.to_lowercase());
-    }
-    normalized
-}

@@ -12,7 +12,7 @@ use std::io::Cursor;
 
 use serde::{Deserialize, Serialize};
 
-use super::placed_name;
+use super::name::Name;
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::layer::entry::normalize;
@@ -271,7 +271,9 @@ fn check_identity(metadata: &str, locked: &Locked<'_>) -> Result<()> {
         (Ok(found), Ok(expected)) => found == expected,
         _ => version == locked.version,
     };
-    if placed_name(name) == placed_name(locked.name) && same_version {
+    let same_name =
+        matches!((name.parse::<Name>(), locked.name.parse::<Name>()), (Ok(found), Ok(expected)) if found == expected);
+    if same_name && same_version {
         return Ok(());
     }
     Err(Error::new(format!(

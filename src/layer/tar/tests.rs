@@ -174,3 +174,22 @@ fn hostile_headers_are_refused() {
         assert!(read_all(&bytes).is_err() || body.starts_with("12"), "{body:?}");
     }
 }
+
+#[test]
+fn archives_without_owners_and_with_a_comment_are_read() {
+    let body = b"20 comment=aaaaaaaa\n";
+    let mut global = archive(&[entry("pax_global_header", file(20))])[..1024].to_vec();
+    global[512..532].copy_from_slice(body);
+    global[156] = b'g';
+    let mut header = archive(&[entry("a", file(3))])[..1024].to_vec();
+    header[108..124].fill(0);
+    header[136..148].fill(0);
+    for block in [&mut global, &mut header] {
+        block[148..156].fill(b' ');
+        let sum: u32 = block[..512].iter().map(|&byte| u32::from(byte)).sum();
+        block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    }
+    let read = read_all(&[global, header, END.to_vec()].concat()).unwrap();
+    assert_eq!(read.len(), 1);
+    assert_eq!((read[0].path.as_str(), read[0].uid, read[0].gid, read[0].mtime), ("a", 0, 0, 0));
+}

@@ -1,0 +1,51 @@
+//! The indexes of languages' packages, each asked through one client for all environments.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+use super::lock;
+use crate::ecosystem::npm::index::Registry;
+use crate::ecosystem::npm::origin::Registries;
+use crate::ecosystem::npm::platform::Engines;
+use crate::ecosystem::origin::Origins;
+use crate::ecosystem::pypi;
+use crate::error::Result;
+use crate::net;
+use crate::store::Store;
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Languages<'a> {
+    net: &'a net::Client,
+    store: &'a Store,
+    origins: Origins,
+    /// Seconds since 1970, for what expires.
+    now: u64,
+    /// By the names of the origins that it knows.
+    pypi: Mutex<BTreeMap<BTreeSet<String>, Arc<pypi::client::Client<'a>>>>,
+}
+
+impl<'a> Languages<'a> {
+    pub fn new(net: &'a net::Client, store: &'a Store, origins: Origins, now: u64) -> Self {
+        Self { net, store, origins, now, pypi: Mutex::default() }
+    }
+
+    /// The registries of npm's packages, for the image's own Node.js.
+    pub(super) fn npm(&self, engines: Engines) -> Result<Registry<'a>> {
+        let registries = Registries::find(self.origins.configured.get("npm"), &self.origins.machine)?;
+        Ok(Registry::new(self.store, self.net, registries, engines))
+    }
+
+    /// A client of Python's origins with these names.
+    pub(super) fn pypi(&self, names: BTreeSet<String>) -> Result<Arc<pypi::client::Client<'a>>> {
+        let mut known = lock(&self.pypi);
+        if let Some(client) = known.get(&names) {
+            return Ok(Arc::clone(client));
+        }
+        let places = names.iter().map(|name| Ok((name.clone(), self.origins.pypi(name)?)));
+        let places = places.collect::<Result<BTreeMap<_, _>>>()?;
+        let client = Arc::new(pypi::client::Client::new(self.net, self.store, places, self.now));
+        known.insert(names, Arc::clone(&client));
+        Ok(client)
+    }
+}
