@@ -55,7 +55,7 @@ fn compose_runs_the_ones_that_are_wanted() {
 
 /// The Compose file for images in the registry on this port.
 fn written(folder: &Path, port: u16) -> String {
-    for name in ["envs", "lockfiles"] {
+    for name in ["envs", "lockfiles", "services"] {
         succeed(Command::new("cp").arg("-R").arg(workspace().folder.join(name)).arg(folder.join(name)));
     }
     let target =
