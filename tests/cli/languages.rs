@@ -118,7 +118,7 @@ fn python_packages_are_locked_and_placed() {
     define(&context, "[python]\npackages = [\"web\"]\n");
     let relocked = context.ok(&["lock"]);
     assert!(!relocked.stderr.contains("web"), "{}", relocked.shown);
-    let moved = context.ok(&["update", "web"]);
+    let moved = context.ok(&["update", "pypi:web"]);
     assert!(moved.stderr.starts_with("api: Updated  pypi:web 1.0 -> 2.0\nLocked 4 packages"), "{}", moved.shown);
 }
 
