@@ -52,6 +52,17 @@ pub enum Moving {
     Precise { package: String, version: String },
 }
 
+impl Moving {
+    /// What of it concerns Debian's packages: a single version may be another ecosystem's.
+    fn of_debian(&self, old: Option<&Lockfile>) -> &Self {
+        let Self::Precise { package, .. } = self else { return self };
+        let named = |other: &&crate::lock::Package| other.name == *package;
+        let mut known = old.into_iter().flat_map(|old| &old.packages).filter(named).peekable();
+        let elsewhere = known.peek().is_some() && !known.any(|other| other.ecosystem == "debian");
+        if elsewhere { &Self::Nothing } else { self }
+    }
+}
+
 /// What resolving needs. What one environment has asked of the archives is there for the next.
 #[derive(Debug)]
 pub struct Resolver<'a> {
@@ -108,7 +119,7 @@ impl<'a> Resolver<'a> {
         let kept = old.filter(same);
         let debian = match kept.filter(|old| old.environment.debian == settings.debian) {
             Some(old) => debian::Resolved { packages: of(old, "debian"), origins: old.origins.clone() },
-            None => self.debian(settings, old, moving)?,
+            None => self.debian(settings, old, moving.of_debian(old))?,
         };
         let mut packages = debian.packages;
         let python = self.python(settings, &packages, old, kept, moving)?;
