@@ -1,8 +1,8 @@
 //! What no builder of an image with gzip layers can do without: decoding the packages and compressing what is in
 //! them on all cores, then one copy and one hash of the whole. Scripts come on top.
 //!
-//! `cargo bench --bench floor -- FOLDER...`, where each folder holds `.deb` files at any depth
-//! (`benches/peers prepare` makes such: `FOLDER/mirror/SET`).
+//! `cargo bench --bench floor -- FOLDER...`, where each folder holds `.deb`, `.whl` and `.tgz` files at any depth
+//! (`benches/peers prepare` makes such of packages: `FOLDER/mirror/SET`).
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints what it has measured")]
 
@@ -15,6 +15,9 @@ use kiln::digest::Digest;
 use kiln::ecosystem::debian::deb;
 use kiln::layer::gzip;
 use rayon::prelude::*;
+
+/// What is decoded, by the end of its name.
+const KINDS: [&str; 3] = ["deb", "whl", "tgz"];
 
 fn main() -> kiln::Result<()> {
     let folders: Vec<PathBuf> =
@@ -64,7 +67,7 @@ fn packages_in(folder: &Path, found: &mut Vec<(PathBuf, u64)>) -> kiln::Result<(
         let entry = entry?;
         if entry.file_type()?.is_dir() {
             packages_in(&entry.path(), found)?;
-        } else if entry.path().extension().is_some_and(|extension| extension == "deb") {
+        } else if entry.path().extension().is_some_and(|extension| KINDS.iter().any(|kind| extension == *kind)) {
             found.push((entry.path(), entry.metadata()?.len()));
         }
     }
@@ -74,7 +77,17 @@ fn packages_in(folder: &Path, found: &mut Vec<(PathBuf, u64)>) -> kiln::Result<(
 /// A package's files as plain tar, and the bytes that they compress to as layers are.
 fn recode(path: &Path) -> kiln::Result<(Vec<u8>, u64)> {
     let mut plain = Vec::new();
-    deb::read(BufReader::with_capacity(1 << 18, File::open(path)?))?.data.read_to_end(&mut plain)?;
+    let file = BufReader::with_capacity(1 << 18, File::open(path)?);
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("whl") => {
+            let mut wheel = zip::ZipArchive::new(file).map_err(kiln::Error::from)?;
+            for index in 0..wheel.len() {
+                wheel.by_index(index).map_err(kiln::Error::from)?.read_to_end(&mut plain)?;
+            }
+        }
+        Some("tgz") => drop(gzip::reader(file).read_to_end(&mut plain)?),
+        _ => drop(deb::read(file)?.data.read_to_end(&mut plain)?),
+    }
     let sizes: Vec<u64> = plain
         .par_chunks(gzip::BLOCK)
         .map(|block| Ok(gzip::member(block)?.len() as u64))
