@@ -43,8 +43,8 @@ impl Address {
             return Err(Error::new(format!("the address `{url}` names no host")));
         }
         let credentials = (!url.username().is_empty() || url.password().is_some()).then(|| Credentials::Basic {
-            user: decoded(url.username()),
-            password: decoded(url.password().unwrap_or_default()),
+            user: percent_decoded(url.username()),
+            password: percent_decoded(url.password().unwrap_or_default()),
         });
         // Both fail only for URLs that can hold neither.
         let _ = url.set_username("");
@@ -140,7 +140,7 @@ impl fmt::Debug for Address {
 }
 
 /// Undoes percent-encoding (RFC 3986, 2.1).
-fn decoded(text: &str) -> String {
+pub fn percent_decoded(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
     let mut index = 0;

@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 
-pub use address::{Address, Credentials};
+pub use address::{Address, Credentials, percent_decoded};
 pub use download::{Download, Event};
 pub use page::{Page, PageAnswer, Part, Piece};
 

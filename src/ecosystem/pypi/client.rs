@@ -199,7 +199,7 @@ impl<'a> Client<'a> {
 
     fn ask_direct(&self, name: &Name, url: &Url) -> Result<Direct> {
         let what = || format!("getting {name} from its address");
-        let last = page::percent_decoded(url.path().rsplit('/').next().unwrap_or_default());
+        let last = net::percent_decoded(url.path().rsplit('/').next().unwrap_or_default());
         let filename = Filename::parse(&last, name).ok_or_else(|| {
             Error::no(format!("the address of {name} ends in `{}`, which is no file of it", last.escape_debug()))
                 .hint("an address has to end in the name of a wheel, `.tar.gz` or `.zip`")

@@ -251,7 +251,7 @@ fn anchor(attributes: &Attributes<'_>, text: &str, project: &Name, known: &mut K
     let (href, fragment) = link.split_once('#').unwrap_or((&link, ""));
     let path = href.split('?').next().unwrap_or(href);
     let last = path.rsplit('/').next().unwrap_or(path);
-    let plain = percent_decoded(last);
+    let plain = crate::net::percent_decoded(last);
     let (name, filename) = match Filename::parse_with(&plain, project, &mut known.versions) {
         Some(filename) => (plain, filename),
         None => {
@@ -361,30 +361,6 @@ fn reference(name: &str) -> Option<char> {
             char::from_u32(value)
         }
     }
-}
-
-/// Undoes percent-encoding (RFC 3986, 2.1) in the last part of a path.
-pub(super) fn percent_decoded(text: &str) -> String {
-    if !text.contains('%') {
-        return text.to_owned();
-    }
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut index = 0;
-    while index < bytes.len() {
-        let digits = bytes.get(index + 1..index + 3).and_then(|digits| std::str::from_utf8(digits).ok());
-        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(byte) if bytes[index] == b'%' => {
-                out.push(byte);
-                index += 3;
-            }
-            _ => {
-                out.push(bytes[index]);
-                index += 1;
-            }
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
 }
 
 #[cfg(test)]

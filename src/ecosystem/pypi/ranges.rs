@@ -176,6 +176,9 @@ mod tests {
             let version = Version::from_str(&version).unwrap();
             // PEP 440 is silent on which of a post-release's or pre-release's own relatives `<` and `>` exclude.
             prop_assume!(!matches!(operator.as_str(), "<" | ">") || !specifier.version().any_prerelease());
+            // Below a post-release, a range has the pre-releases of its own release as uv has them; the library's
+            // test of single specifiers leaves them out.
+            prop_assume!(operator != "<" || !specifier.version().is_post() || !version.any_prerelease());
             prop_assert_eq!(of_one(&specifier).contains(&version), specifier.contains(&version));
         }
     }

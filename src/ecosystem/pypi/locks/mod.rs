@@ -17,12 +17,12 @@ use url::Url;
 use super::filename::{Build, Filename};
 use super::index::{File, FileKind, Index};
 use super::name::Name;
-use super::page::percent_decoded;
 use super::requirement::lenient_specifiers;
 use super::tags::{Fit, Tags};
 use super::target::Target;
 use crate::digest::Digest;
 use crate::error::{Context, Error, Kind, Result};
+use crate::net::percent_decoded;
 
 /// No lock is larger, in bytes.
 const LARGEST: usize = 64 << 20;
