@@ -1,7 +1,8 @@
 //! The solver against this machine's apt: the same indexes, the same requests, the same answers.
 //!
 //! Second tier: needs `apt-get` and the archive that the machine's apt is set up with, so it runs only with
-//! `KILN_TEST_REAL=1`. `KILN_TEST_SEED` and `KILN_TEST_SETS` draw other sets.
+//! `KILN_TEST_REAL=1`. `KILN_TEST_SETS` is how many sets are drawn (60 unless told; `all` is 220), and
+//! `KILN_TEST_SEED` draws others.
 
 #![allow(clippy::print_stdout, reason = "the summary is what the test is for")]
 
@@ -29,7 +30,11 @@ fn apt_gives_the_same_answers() {
         println!("apt_parity: not run: set KILN_TEST_REAL=1 (needs apt-get and its archive)");
         return;
     }
-    let sets: usize = setting("KILN_TEST_SETS").and_then(|sets| sets.parse().ok()).unwrap_or(220);
+    let sets: usize = match setting("KILN_TEST_SETS").as_deref() {
+        Some("all") => 220,
+        Some(number) => number.parse().unwrap(),
+        None => 60,
+    };
     let seed: u64 = setting("KILN_TEST_SEED").and_then(|seed| seed.parse().ok()).unwrap_or(1);
     let folder = tempfile::tempdir().unwrap();
     let apt = Apt::new(folder.path());
@@ -65,7 +70,8 @@ fn apt_gives_the_same_answers() {
         cases.len(),
         cases.len() - equal
     );
-    assert!(equal * 100 >= cases.len() * 99, "{equal} of {} are equal", cases.len());
+    // One in a hundred may differ, and one in any case: what is drawn changes with the archive.
+    assert!(cases.len() - equal <= 1 + cases.len() / 100, "{equal} of {} are equal", cases.len());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::super::policy;
 use super::super::universe::{Dependency, Name, Universe, Version};
-use super::state::{State, When, group_end};
+use super::state::{State, group_end};
 use crate::error::{Error, Kind as ErrorKind, Result};
 
 /// One thing asked for.
@@ -153,26 +153,31 @@ fn not_available(state: &State<'_>, want: &Wanted) -> Error {
 }
 
 /// `name/suite`: takes dependencies that the candidates cannot satisfy from that suite, too.
+///
+/// Where that leads nowhere, apt keeps the candidates it has changed on the way (it means to put them back, but
+/// puts back what it changed them to), and its answers depend on that.
 pub(super) fn switch_releases(state: &mut State<'_>, releases: &[(Version, String)]) {
     for (version, _) in releases {
         state.set_candidate(state.universe.name_of(*version), *version);
     }
     let mut changed = Vec::new();
     for (version, release) in releases {
-        changed.push((*version, None));
+        changed.push(*version);
         switch_release(state, *version, release, &mut changed, 0);
     }
 }
 
-/// Candidates changed, each with the one that it had before.
-type Changes = Vec<(Version, Option<Version>)>;
-
-fn switch_release(state: &mut State<'_>, version: Version, release: &str, changed: &mut Changes, depth: usize) -> bool {
+fn switch_release(
+    state: &mut State<'_>,
+    version: Version,
+    release: &str,
+    changed: &mut Vec<Version>,
+    depth: usize,
+) -> bool {
     state.set_candidate(state.universe.name_of(version), version);
     if depth > super::install::MAX_DEPTH {
         return false;
     }
-    let parent = state.universe.name_of(version);
     let mark = changed.len();
     let dependencies = state.dependencies(version);
     let mut at = 0;
@@ -180,15 +185,11 @@ fn switch_release(state: &mut State<'_>, version: Version, release: &str, change
         let group = &dependencies[at..group_end(&dependencies, at)];
         at += group.len();
         let kind = group[0].kind;
-        if !kind.is_critical() || kind.is_negative() || group.iter().any(|one| is_fine(state, one, parent)) {
+        if !kind.is_critical() || kind.is_negative() || group.iter().any(|one| is_fine(state, one)) {
             continue;
         }
-        if !group.iter().any(|one| switch_target(state, one, release, changed, depth)) {
-            for (_, before) in changed.drain(mark..).collect::<Vec<_>>().into_iter().rev() {
-                if let Some(before) = before {
-                    state.set_candidate(state.universe.name_of(before), before);
-                }
-            }
+        if !switch_group(state, group, release, changed, depth) {
+            changed.truncate(mark);
             return false;
         }
     }
@@ -196,9 +197,10 @@ fn switch_release(state: &mut State<'_>, version: Version, release: &str, change
 }
 
 /// Whether a dependency can be satisfied with the candidates as they are.
-fn is_fine(state: &mut State<'_>, dependency: &Dependency<'_>, parent: Name) -> bool {
+fn is_fine(state: &mut State<'_>, dependency: &Dependency<'_>) -> bool {
     let universe = state.universe;
-    if !state.targets(dependency, parent, When::Now).is_empty() {
+    let node = *state.node(dependency.target);
+    if node.current.is_some_and(|version| dependency.accepts(universe.version(version))) {
         return true;
     }
     if dependency.version.is_none() && universe.providers(dependency.target).next().is_some() {
@@ -207,36 +209,40 @@ fn is_fine(state: &mut State<'_>, dependency: &Dependency<'_>, parent: Name) -> 
             .into_iter()
             .any(|by| state.node(universe.name_of(by)).candidate == Some(by) && state.is_satisfied(by));
     }
-    let Some(candidate) = state.node(dependency.target).candidate else { return false };
+    let Some(candidate) = node.candidate else { return false };
     dependency.accepts(universe.version(candidate)) && state.is_satisfied(candidate)
 }
 
-fn switch_target(
+/// Makes the first alternative that `release` can satisfy the candidate.
+fn switch_group(
     state: &mut State<'_>,
-    dependency: &Dependency<'_>,
+    group: &[Dependency<'_>],
     release: &str,
-    changed: &mut Changes,
+    changed: &mut Vec<Version>,
     depth: usize,
 ) -> bool {
     let universe = state.universe;
-    if dependency.version.is_none() {
-        return false;
-    }
-    let Some(version) = policy::version_from(universe, dependency.target, release) else { return false };
-    if !dependency.accepts(universe.version(version)) {
-        return false;
-    }
-    let before = state.node(dependency.target).candidate;
-    let touched = changed.iter().any(|(known, _)| universe.name_of(*known) == dependency.target);
-    if before == Some(version) && touched {
-        return true;
-    }
-    changed.push((version, before));
-    if switch_release(state, version, release, changed, depth + 1) {
-        return true;
-    }
-    if let Some(before) = before {
-        state.set_candidate(dependency.target, before);
+    for (at, dependency) in group.iter().enumerate() {
+        // Another candidate does not help where any version will do.
+        let found = policy::version_from(universe, dependency.target, release)
+            .filter(|&version| dependency.version.is_some() && dependency.accepts(universe.version(version)));
+        let Some(version) = found else { continue };
+        let before = state.node(dependency.target).candidate;
+        let touched = changed.iter().any(|&known| universe.name_of(known) == dependency.target);
+        if before == Some(version) && touched {
+            return true;
+        }
+        changed.push(version);
+        if switch_release(state, version, release, changed, depth + 1) {
+            return true;
+        }
+        // Only a change that another alternative may still make up for is taken back.
+        if at + 1 < group.len() {
+            changed.pop();
+            if let Some(before) = before {
+                state.set_candidate(dependency.target, before);
+            }
+        }
     }
     false
 }

@@ -212,6 +212,22 @@ fn not_automatic_and_the_users_priority() {
 }
 
 #[test]
+fn a_suite_asked_for_is_where_dependencies_come_from_too() {
+    // What `a` needs is not there yet, and the newer `lib` needs more: apt looks no further than that.
+    let stable =
+        "a 1; Depends: lib (>= 1)\n b 1; Depends: lib (>= 1), late (>= 3)\n c 1; Depends: lib\n lib 1\n other 1";
+    let security = "lib 2; Depends: other\n late 3; Depends: other";
+    let indexes =
+        vec![index("trixie", Release::default(), stable), index("trixie-security", Release::default(), security)];
+    let universe = Universe::new("amd64", indexes).unwrap();
+    assert_eq!(answer(&universe, &["a"]), "a lib=2 other");
+    assert_eq!(answer(&universe, &["a/trixie"]), "a lib");
+    assert_eq!(answer(&universe, &["c/trixie"]), "c lib=2 other");
+    // `late` cannot be had from there; the candidates changed before that was found out stay as they are.
+    assert_eq!(answer(&universe, &["b/trixie"]), "b late=3 lib other");
+}
+
+#[test]
 fn the_same_version_in_two_indexes_is_one() {
     let line = "a 1; Depends: b (>= 1); Installed-Size: 3\n b 1";
     let indexes = vec![index("trixie", Release::default(), line), index("trixie-updates", Release::default(), line)];
