@@ -14,6 +14,7 @@
 //! | `sandbox` | running programs inside a tree and reading back what they changed |
 //! | `image` | OCI configuration, manifest, index; layouts and archives |
 //! | `layer` | canonical tar, gzip members, parts, and layers made of parts |
+//! | `registry` | registries of images: manifests, blobs, logins |
 //! | `store` | content-addressed blobs, keyed results, locks between processes |
 //! | `net` | one HTTP client: retries, resume, limits, proxies |
 //! | `error`, `digest`, `canonical` | what everything stands on |
@@ -28,6 +29,7 @@ pub mod image;
 pub mod layer;
 pub mod lock;
 pub mod net;
+pub mod registry;
 pub mod resolve;
 pub mod sandbox;
 pub mod store;

@@ -5,8 +5,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the outside in. `error`, `digest` and `canonical` are below everything.
-const ORDER: [&str; 11] =
-    ["cli", "resolve", "bake", "lock", "workspace", "ecosystem", "sandbox", "image", "layer", "net", "store"];
+const ORDER: [&str; 12] = [
+    "cli",
+    "resolve",
+    "bake",
+    "lock",
+    "workspace",
+    "ecosystem",
+    "sandbox",
+    "image",
+    "layer",
+    "registry",
+    "net",
+    "store",
+];
 
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();

@@ -76,8 +76,15 @@ impl Address {
         Self(url)
     }
 
-    /// Where a redirect to `location` leads.
-    pub(super) fn redirected(&self, location: &str) -> Result<Self> {
+    /// The same address with these fields in its query besides those it has.
+    pub fn with_query(&self, fields: &[(&str, &str)]) -> Self {
+        let mut url = self.0.clone();
+        url.query_pairs_mut().extend_pairs(fields);
+        Self(url)
+    }
+
+    /// Where a redirect to `location`, or a header that names another address, leads. Only `http` and `https`.
+    pub fn redirected(&self, location: &str) -> Result<Self> {
         let joined = self.0.join(location).context(|| "a redirect leads to what is not a URL")?;
         if !matches!(joined.scheme(), "http" | "https") {
             return Err(Error::new(format!("a redirect from {self} leads to a `{}:` address", joined.scheme())));
@@ -120,7 +127,8 @@ impl Address {
         &self.0
     }
 
-    pub(super) fn same_server(&self, other: &Self) -> bool {
+    /// Whether both are served by the same host and port, in the same way.
+    pub fn same_server(&self, other: &Self) -> bool {
         self.scheme() == other.scheme() && self.host() == other.host() && self.port() == other.port()
     }
 }

@@ -82,7 +82,7 @@ impl Client {
         let mut address = request.address.clone();
         for _ in 0..=REDIRECTS {
             let credentials = request.credentials.as_ref().filter(|_| address.same_server(&request.address));
-            let response = self.send(http, &address, credentials, request.accept, conditions).await?;
+            let response = self.ask(http, &address, credentials, request.accept, conditions).await?;
             let status = response.status();
             match status {
                 StatusCode::OK | StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED => return Ok(response),
@@ -97,7 +97,7 @@ impl Client {
         Err(Failure::lasting(Error::new(format!("more than {REDIRECTS} redirects, the last to {address}"))))
     }
 
-    async fn send(
+    async fn ask(
         &self,
         http: &reqwest::Client,
         address: &Address,
@@ -173,7 +173,7 @@ pub(super) fn transport(error: reqwest::Error) -> Failure {
     Failure::passing(format!("{}: {cause}", if connecting { "no connection" } else { "the connection broke" }))
 }
 
-fn redirect(from: &Address, response: &Response) -> Result<Address, Failure> {
+pub(super) fn redirect(from: &Address, response: &Response) -> Result<Address, Failure> {
     let location = response
         .headers()
         .get(header::LOCATION)
@@ -194,7 +194,7 @@ fn target(from: &Address, location: &str) -> Result<Address, Failure> {
 }
 
 /// An answer that brings no content.
-fn refusal(address: &Address, response: &Response) -> Failure {
+pub(super) fn refusal(address: &Address, response: &Response) -> Failure {
     let status = response.status();
     let text = match status.canonical_reason() {
         Some(reason) => format!("{} {reason}", status.as_u16()),

@@ -9,6 +9,7 @@ mod body;
 mod download;
 mod exchange;
 mod page;
+mod send;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,6 +22,7 @@ use tokio::sync::Semaphore;
 pub use address::{Address, Credentials, percent_decoded};
 pub use download::{Download, Event};
 pub use page::{Page, PageAnswer, Part, Piece};
+pub use send::{Outbound, Outgoing, Reply};
 
 use crate::error::{Context, Error, Kind, Result};
 use exchange::Conditions;
