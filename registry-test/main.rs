@@ -3,6 +3,7 @@
 
 #[path = "../tests/services/ask.rs"]
 mod ask;
+mod base;
 mod compose;
 #[path = "../tests/services/engines.rs"]
 mod engines;
@@ -19,8 +20,20 @@ use rustix::process::Signal;
 use engines::Docker;
 use workspace::{Folder, SMALL, Service, in_private_network, installed, real, say, succeed, workspace};
 
+/// A registry on loopback.
+struct Registry {
+    service: Service,
+    port: u16,
+}
+
 /// Starts a registry on a free port of loopback; it and its port.
 fn registry(folder: &Path) -> (Service, u16) {
+    let Registry { service, port } = registry_with(folder, None);
+    (service, port)
+}
+
+/// The same, for who has this `user:password`.
+fn registry_with(folder: &Path, login: Option<&str>) -> Registry {
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
     let storage = folder.join("registry");
     let configuration = folder.join("registry.yml");
@@ -28,11 +41,20 @@ fn registry(folder: &Path) -> (Service, u16) {
         "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:{port}\n",
         storage.display()
     );
-    std::fs::write(&configuration, text).unwrap();
+    let authentication = login.map(|login| {
+        let (user, password) = login.split_once(':').unwrap();
+        // crypt(5) has bcrypt, which the registry wants.
+        let script = "print crypt($ARGV[0], '$2y$05$abcdefghijklmnopqrstuu')";
+        let hash = succeed(Command::new("perl").args(["-e", script, password]));
+        let file = folder.join("htpasswd");
+        std::fs::write(&file, format!("{user}:{hash}\n")).unwrap();
+        format!("auth:\n  htpasswd:\n    realm: test\n    path: {}\n", file.display())
+    });
+    std::fs::write(&configuration, text + &authentication.unwrap_or_default()).unwrap();
     let mut command = Command::new("docker-registry");
     let mut service = Service::start(command.arg("serve").arg(&configuration), &folder.join("registry.log"));
     service.ask(|| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok());
-    (service, port)
+    Registry { service, port }
 }
 
 fn blobs(layout: &Path) -> BTreeSet<String> {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rayon::prelude::*;
 
 use super::above::{self, Stack};
+use super::base_image;
 use super::bins::Bin;
 use super::graph::{Graph, Ready};
 use super::languages;
@@ -19,7 +20,8 @@ use crate::image::{self, ContainerConfig, Image, ImageSpec, LayerInfo, write_ima
 use crate::layer::{Layer, Part};
 use crate::lock::{LayerOutput, PlatformLock};
 use crate::sandbox::Extraction;
-use crate::workspace::{Base, Healthcheck, ImageSettings, Platform};
+use crate::store::Store;
+use crate::workspace::{Base, Healthcheck, Platform};
 
 /// What the history says of a configured layer.
 const SCRIPTS: &str = "what the packages' scripts changed";
@@ -71,27 +73,40 @@ fn composition<'a>(graph: &Graph<'a>, layers: bool) -> Result<Composition<'a>> {
         }
     };
     let (ready, base) = graph.prepare(|packages| stages::base(graph, packages), meanwhile)?;
+    let (mut stack, mut stages, lock) = match base_image::of(graph.bakery.store, &graph.lock.packages)? {
+        Some(image) => (base_image::stack(graph, &image)?, Vec::new(), graph.lock.clone()),
+        None => on_packages(graph, &ready, base, layers)?,
+    };
+    languages::python(graph, &mut stack)?;
+    languages::npm(graph, &mut stack)?;
+    above::steps(graph, &mut stack)?;
+    stack.layers.push(lock_layer(graph, &lock, &stack.folders)?);
+    stages.extend(stack.scripts);
+    Ok(Composition { ready, stages, layers: stack.layers, lock, epoch: stack.epoch })
+}
+
+/// The layers of Debian's packages and what their scripts have changed, the stages, and the lock as it is then.
+fn on_packages(
+    graph: &Graph<'_>,
+    ready: &[Ready<'_>],
+    base: Option<StageResult>,
+    layers: bool,
+) -> Result<(Stack, Vec<StageResult>, PlatformLock)> {
     let (base_ready, rest_ready): (Vec<Ready<'_>>, Vec<Ready<'_>>) =
         ready.iter().cloned().partition(|ready| ready.package.base);
     let mut folders = Folders::default();
     let mut planned = Vec::new();
-
     if let Some(stage) = &base {
         planned.extend(bins(graph, &base_ready, &stage.leave_out, &mut folders)?);
         folders.replace(&stage.part.directories);
         planned.push(Planned::changed("base-configured", SCRIPTS, stage));
     }
-    let last =
-        last_stage(
-            graph,
-            &ready,
-            base.as_ref(),
-            |run| {
-                if layers { beside_layers(graph, &planned, run) } else { run() }
-            },
-        )?;
+    let around = |run: &dyn Fn() -> Result<StageResult>| {
+        if layers { beside_layers(graph, &planned, run) } else { run() }
+    };
+    let last = last_stage(graph, ready, base.as_ref(), around)?;
     if let Some(stage) = &last {
-        let packages = if base.is_none() { &ready } else { &rest_ready };
+        let packages = if base.is_none() { ready } else { &rest_ready };
         planned.extend(bins(graph, packages, &stage.leave_out, &mut folders)?);
         let name = if graph.lock.environment.debian.base == Base::None { "dpkg-database" } else { "configured" };
         // What kiln writes without a base are its own files, in folders that are the packages'.
@@ -105,13 +120,8 @@ fn composition<'a>(graph: &Graph<'a>, layers: bool) -> Result<Composition<'a>> {
     let top = last.as_ref().or(base.as_ref());
     let key = top.map_or_else(|| Digest::of(b""), |stage| stage.key);
     let epoch = top.map_or(0, |stage| stage.epoch);
-    let mut stack = Stack { layers: planned, folders, key, epoch, scripts: Vec::new() };
-    languages::python(graph, &mut stack)?;
-    languages::npm(graph, &mut stack)?;
-    above::steps(graph, &mut stack)?;
-    stack.layers.push(lock_layer(graph, &lock, &stack.folders)?);
-    let stages = base.into_iter().chain(last).chain(stack.scripts).collect();
-    Ok(Composition { ready, stages, layers: stack.layers, lock, epoch: stack.epoch })
+    let stack = Stack { layers: planned, folders, key, epoch, scripts: Vec::new() };
+    Ok((stack, base.into_iter().chain(last).collect(), lock))
 }
 
 /// The lock with the ids that the last stage has given. It is what the image carries: whoever bakes from it, and
@@ -193,6 +203,7 @@ fn bins(
             directories: folders.of(&parts),
             parts,
             disjoint: true,
+            foreign: None,
         })
         .collect())
 }
@@ -213,6 +224,7 @@ fn lock_layer(graph: &Graph<'_>, lock: &PlatformLock, folders: &Folders) -> Resu
         directories,
         parts: vec![part],
         disjoint: false,
+        foreign: None,
     })
 }
 
@@ -220,7 +232,10 @@ fn lock_layer(graph: &Graph<'_>, lock: &PlatformLock, folders: &Folders) -> Resu
 fn finish(graph: &Graph<'_>, planned: &[Planned], epoch: u64) -> Result<(Image, Vec<LayerOutput>)> {
     let layers: Vec<Layer> = planned.par_iter().map(|planned| planned.assembled(graph)).collect::<Result<_>>()?;
     let infos = planned.iter().map(|planned| LayerInfo {
-        created_by: format!("kiln: {}: {}", planned.name, planned.note),
+        created_by: match planned.foreign {
+            Some(_) => planned.note.clone(),
+            None => format!("kiln: {}: {}", planned.name, planned.note),
+        },
         annotations: if planned.name == "lock" {
             BTreeMap::from([(LOCK_ANNOTATION.to_owned(), "true".to_owned())])
         } else {
@@ -230,9 +245,9 @@ fn finish(graph: &Graph<'_>, planned: &[Planned], epoch: u64) -> Result<(Image, 
     let spec = ImageSpec {
         platform: platform(graph.lock.platform),
         epoch,
-        config: container_config(&graph.lock.environment.image),
+        config: container_config(graph.bakery.store, graph.lock)?,
         layers: layers.iter().cloned().zip(infos).collect(),
-        annotations: BTreeMap::new(),
+        annotations: base_image::annotations(graph.lock),
     };
     let image = write_image(graph.bakery.store, &spec)?;
     let outputs = planned
@@ -279,27 +294,40 @@ fn observed(graph: &Graph<'_>, ready: &[Ready<'_>], stages: &[StageResult]) -> R
         .collect()
 }
 
-fn container_config(image: &ImageSettings) -> ContainerConfig {
-    let mut env = image.env.clone();
-    env.entry("PATH".to_owned())
-        .or_insert_with(|| "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned());
-    ContainerConfig {
-        entrypoint: image.entrypoint.clone(),
-        cmd: image.command.clone(),
-        user: image.user.clone(),
-        working_dir: image.workdir.clone(),
-        env,
-        exposed_ports: image.ports.iter().cloned().collect(),
-        volumes: image.volumes.iter().cloned().collect(),
-        stop_signal: image.stop_signal.clone(),
-        healthcheck: image.healthcheck.as_ref().map(|check| image::Healthcheck {
-            test: std::iter::once("CMD".to_owned()).chain(check.command.iter().cloned()).collect(),
-            interval: check.interval.as_deref().and_then(Healthcheck::nanoseconds),
-            timeout: check.timeout.as_deref().and_then(Healthcheck::nanoseconds),
-            start_period: check.start_period.as_deref().and_then(Healthcheck::nanoseconds),
-            retries: check.retries,
-        }),
-        labels: image.labels.clone(),
+/// What the configuration says of containers: what the definition says, on top of what a base image says.
+pub fn container_config(store: &Store, lock: &PlatformLock) -> Result<ContainerConfig> {
+    let image = &lock.environment.image;
+    let below = base_image::of(store, &lock.packages)?.map(|base| base.configuration.container).unwrap_or_default();
+    let mut config = below;
+    // A new entrypoint without a command of its own does not want the one of another program.
+    if !image.entrypoint.is_empty() {
+        config.entrypoint = image.entrypoint.clone();
+        config.cmd.clear();
+    }
+    if !image.command.is_empty() {
+        config.cmd = image.command.clone();
+    }
+    config.user = image.user.clone().or(config.user);
+    config.working_dir = image.workdir.clone().or(config.working_dir);
+    config.stop_signal = image.stop_signal.clone().or(config.stop_signal);
+    config.healthcheck = image.healthcheck.as_ref().map(healthcheck).or(config.healthcheck);
+    config.env.extend(image.env.clone());
+    let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    config.env.entry("PATH".to_owned()).or_insert_with(|| path.to_owned());
+    config.exposed_ports.extend(image.ports.iter().cloned());
+    config.volumes.extend(image.volumes.iter().cloned());
+    config.labels.extend(image.labels.clone());
+    Ok(config)
+}
+
+fn healthcheck(check: &Healthcheck) -> image::Healthcheck {
+    let time = |text: &Option<String>| text.as_deref().and_then(Healthcheck::nanoseconds);
+    image::Healthcheck {
+        test: std::iter::once("CMD".to_owned()).chain(check.command.iter().cloned()).collect(),
+        interval: time(&check.interval),
+        timeout: time(&check.timeout),
+        start_period: time(&check.start_period),
+        retries: check.retries,
     }
 }
 

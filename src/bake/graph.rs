@@ -73,11 +73,21 @@ impl<'a> Graph<'a> {
                 candidates,
             });
         }
-        let missing: Vec<&PlatformPackage> =
-            self.order.iter().chain(&self.others).copied().filter(|package| !store.contains(&package.sha256)).collect();
+        for (package, artifact) in origins.values() {
+            for blob in &artifact.blobs {
+                let there = store.contains(&blob.sha256);
+                let candidates = if there { Vec::new() } else { (self.bakery.blob_candidates)(package, blob)? };
+                let label = format!("the blob {} of {}", blob.sha256.oci(), package.name);
+                downloads.push(Download { label, digest: blob.sha256, size: Some(blob.size), candidates });
+            }
+        }
+        let missing: Vec<u64> = downloads
+            .iter()
+            .filter(|download| !store.contains(&download.digest))
+            .map(|download| download.size.unwrap_or_default())
+            .collect();
         if !missing.is_empty() {
-            let bytes = missing.iter().map(|package| origins[&package.sha256].1.size).sum();
-            (self.bakery.progress)(Progress::Fetching { count: missing.len(), bytes });
+            (self.bakery.progress)(Progress::Fetching { count: missing.len(), bytes: missing.iter().sum() });
         }
         self.require_reachable(&downloads)?;
         let progress = |event| (self.bakery.progress)(Progress::Download(event));

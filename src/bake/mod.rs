@@ -6,6 +6,7 @@
 
 mod above;
 mod accounts;
+mod base_image;
 mod bins;
 mod compare;
 mod compose;
@@ -28,8 +29,8 @@ use crate::digest::Digest;
 use crate::ecosystem::debian::accounts::Ids;
 use crate::ecosystem::local::Listing;
 use crate::error::Result;
-use crate::image::Image;
-use crate::lock::{Artifact, LayerOutput, Lockfile, Package, PlatformLock, PlatformStep};
+use crate::image::{ContainerConfig, Image};
+use crate::lock::{Artifact, Blob, LayerOutput, Lockfile, Package, PlatformLock, PlatformStep};
 use crate::net::{Client, Event, Request};
 use crate::sandbox::{Executor, Extraction};
 use crate::store::Store;
@@ -41,12 +42,17 @@ pub use stages::StageResult;
 /// Where an artifact of a package may be had.
 type Candidates<'a> = dyn Fn(&Package, &Artifact) -> Result<Vec<Request>> + Sync + 'a;
 
+/// Where a blob that an artifact names may be had.
+type BlobCandidates<'a> = dyn Fn(&Package, &Blob) -> Result<Vec<Request>> + Sync + 'a;
+
 /// What baking needs besides the lock; none of it may show in the bytes.
 pub struct Bakery<'a> {
     pub store: &'a Store,
     pub client: &'a Client,
     /// Where an artifact of a package may be had.
     pub candidates: &'a Candidates<'a>,
+    /// Where what an artifact names may be had: the layers of an image.
+    pub blob_candidates: &'a BlobCandidates<'a>,
     /// Which executor runs scripts; decided when the first script has to run.
     pub executor: &'a (dyn Fn() -> Result<Executor> + Sync),
     /// The program that becomes the sandbox's worker.
@@ -149,7 +155,8 @@ pub fn bake(bakery: &Bakery<'_>, lockfile: &Lockfile, lock: &PlatformLock) -> Re
 
 /// Fetches every artifact of one platform of a lockfile that the store lacks; how many these were.
 pub fn fetch(bakery: &Bakery<'_>, lockfile: &Lockfile, lock: &PlatformLock) -> Result<usize> {
-    let missing = lock.packages.iter().filter(|package| !bakery.store.contains(&package.sha256)).count();
+    let blobs = lock.packages.iter().flat_map(|package| std::iter::once(&package.sha256).chain(&package.blobs));
+    let missing = blobs.filter(|digest| !bakery.store.contains(digest)).count();
     Graph::new(bakery, lockfile, lock)?.fetch(&|_| {})?;
     Ok(missing)
 }
@@ -157,6 +164,7 @@ pub fn fetch(bakery: &Bakery<'_>, lockfile: &Lockfile, lock: &PlatformLock) -> R
 /// Everything that baking reads from the store: artifacts, and the workspace's own files.
 pub fn inputs(store: &Store, lock: &PlatformLock) -> Result<BTreeSet<Digest>> {
     let mut inputs: BTreeSet<Digest> = lock.packages.iter().map(|package| package.sha256).collect();
+    inputs.extend(lock.packages.iter().flat_map(|package| &package.blobs));
     for step in &lock.steps {
         let PlatformStep::Copy { sha256, .. } = step else { continue };
         inputs.insert(*sha256);
@@ -168,6 +176,15 @@ pub fn inputs(store: &Store, lock: &PlatformLock) -> Result<BTreeSet<Digest>> {
 /// The stages of an image, in order; run if the store does not have them.
 pub fn stages(bakery: &Bakery<'_>, lockfile: &Lockfile, lock: &PlatformLock) -> Result<Vec<StageResult>> {
     compose::stages(&Graph::new(bakery, lockfile, lock)?)
+}
+
+/// What the image's configuration says of its containers. The documents of a base image are fetched if the store
+/// lacks them.
+pub fn container_config(bakery: &Bakery<'_>, lockfile: &Lockfile, lock: &PlatformLock) -> Result<ContainerConfig> {
+    if lock.packages.iter().any(|package| !package.blobs.is_empty()) {
+        Graph::new(bakery, lockfile, lock)?.fetch(&|_| {})?;
+    }
+    compose::container_config(bakery.store, lock)
 }
 
 /// What the image's tree is made of, the lock it carries included, in order, for a sandbox to put together.

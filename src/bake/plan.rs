@@ -17,6 +17,8 @@ pub struct Planned {
     pub parts: Vec<Part>,
     /// Whether it shares nothing but folders with the layers beside it that say so too.
     pub disjoint: bool,
+    /// The layer itself, if another tool has made it: the parts are what it holds.
+    pub foreign: Option<Layer>,
 }
 
 /// The effective metadata of every folder, as layers are stacked.
@@ -59,10 +61,14 @@ impl Planned {
             directories: stage.part.directories.clone(),
             parts: vec![stage.part.clone()],
             disjoint: false,
+            foreign: None,
         }
     }
 
     pub fn assembled(&self, graph: &Graph<'_>) -> Result<Layer> {
+        if let Some(layer) = &self.foreign {
+            return Ok(layer.clone());
+        }
         let parts: Vec<&Part> = self.parts.iter().collect();
         assemble(graph.bakery.store, &self.directories, &parts)
     }
@@ -158,6 +164,12 @@ impl<'a> Below<'a> {
         folders.find(|path| self.files.contains(path)).map(str::to_owned)
     }
 
+    /// The topmost entry that is no folder under this path.
+    pub fn entry(&self, path: &str) -> Option<&Entry> {
+        let mut parts = self.layers.iter().rev().flat_map(|layer| &layer.parts);
+        parts.find_map(|part| part.entries.iter().find(|entry| entry.path == path))
+    }
+
     /// A file of the tree, if it has it.
     pub fn read(&self, graph: &Graph<'_>, path: &str) -> Result<Option<Vec<u8>>> {
         let parts = self.layers.iter().rev().flat_map(|layer| &layer.parts);
@@ -199,6 +211,7 @@ mod tests {
             directories: Vec::new(),
             parts: vec![part(&["usr/lib"], &[("lib", "usr/lib"), ("var/run", "/run"), ("a", "b"), ("b", "a")])],
             disjoint: false,
+            foreign: None,
         }];
         let below = Below::new(&layers);
         let found = below.links_among(&part(&["lib", "lib/x", "var", "var/run", "usr/lib"], &[]));

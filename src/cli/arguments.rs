@@ -115,6 +115,11 @@ pub enum Command {
         after_help = "One service per environment, each with a profile of its own name, so that you run only those that you want. `--format json` prints the same as JSON, which Compose reads as well.\n\nExamples:\n  kiln compose --target laptop --output compose.yaml\n  docker compose --profile queue --profile api up\n  KILN_REPOSITORY=registry.example/team docker compose --profile queue up    without a target"
     )]
     Compose(Compose),
+    /// Put a baked image into a registry.
+    #[command(
+        after_help = "Prints REGISTRY/REPOSITORY@sha256:DIGEST. Blobs that the registry has are skipped, or taken from its other repositories. Logins are those of docker and podman. If all platforms of the environment are pinned, their index is what the tag stands for.\n\nExamples:\n  kiln push api registry.example/team/api:1.4\n  kiln push api --target qa                the repository of [targets.qa] in kiln.toml\n  kiln push api registry.example/team/api:1.4 --immutable"
+    )]
+    Push(Push),
     /// List what environments are made of.
     List(List),
     /// Let go of what the store has not used for a while.
@@ -241,6 +246,25 @@ pub struct Compose {
     /// Write it to this file instead of stdout.
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Push {
+    /// The environment.
+    #[arg(value_name = "ENV")]
+    pub environment: String,
+    /// Where to: REGISTRY/REPOSITORY, with a tag that is `latest` unless given.
+    #[arg(value_name = "REF")]
+    pub reference: Option<String>,
+    /// Push to the repository that `[targets.NAME]` in kiln.toml has, under the environment's name.
+    #[arg(long, value_name = "NAME", conflicts_with = "reference")]
+    pub target: Option<String>,
+    /// Only this platform; may be given several times [default: all that are pinned].
+    #[arg(long = "platform", value_name = "PLATFORM")]
+    pub platforms: Vec<String>,
+    /// Push nothing, and exit with 1, if the tag stands for something else.
+    #[arg(long)]
+    pub immutable: bool,
 }
 
 #[derive(Debug, Args)]

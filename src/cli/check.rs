@@ -116,6 +116,7 @@ fn again(kitchen: &Kitchen<'_>, lockfile: &Lockfile, lock: &PlatformLock, execut
             store: &store,
             client: bakery.client,
             candidates: bakery.candidates,
+            blob_candidates: bakery.blob_candidates,
             executor: &|| Ok(executor),
             program: program(),
             progress: &|_| {},

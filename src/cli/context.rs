@@ -14,6 +14,7 @@ use crate::ecosystem::debian::sources::Sources;
 use crate::ecosystem::origin::{Configured, Machine, Origins};
 use crate::error::{Context as _, Error, Result};
 use crate::net::{self, Client};
+use crate::registry::{Logins, Registry};
 use crate::sandbox::{Executor, Options};
 use crate::store::Store;
 use crate::workspace::{self, Workspace};
@@ -43,6 +44,9 @@ struct Environment {
     apt: PathBuf,
     /// The user's configuration: `kiln/config.toml` below `$XDG_CONFIG_HOME`.
     configuration: Option<PathBuf>,
+    logins: Logins,
+    /// `KILN_INSECURE_REGISTRIES`: registries that are asked without encryption.
+    plain_registries: Vec<String>,
     /// `KILN_HTTP_TIMEOUT`: seconds without a byte in which an answer counts as stalled.
     timeout: Option<u64>,
     /// `KILN_HTTP_RETRIES`: further attempts at an address that gives no answer.
@@ -148,6 +152,11 @@ impl Context {
         Client::new(&settings)
     }
 
+    /// Registries of images, with the logins of this machine's own clients.
+    pub fn registry<'a>(&self, client: &'a Client) -> Registry<'a> {
+        Registry::new(client, self.environment.logins.clone(), self.environment.plain_registries.clone())
+    }
+
     /// The executor that was asked for, or the first that works here.
     pub fn executor(&self, store: &Store) -> Result<Executor> {
         match &self.executor {
@@ -205,8 +214,30 @@ impl Environment {
                 .map(PathBuf::from)
                 .or_else(|| variable("HOME").map(|home| Path::new(&home).join(".config")))
                 .map(|folder| folder.join("kiln/config.toml")),
+            logins: logins(),
+            plain_registries: variable("KILN_INSECURE_REGISTRIES")
+                .map(|list| {
+                    list.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect()
+                })
+                .unwrap_or_default(),
             apt: variable("KILN_APT_DIRECTORY").map_or_else(|| PathBuf::from("/etc/apt"), PathBuf::from),
         })
+    }
+}
+
+/// Where podman's and docker's logins are, in the order of containers-auth.json(5).
+fn logins() -> Logins {
+    let home = variable("HOME").map(PathBuf::from);
+    let below =
+        |variable_name: &str, otherwise: Option<PathBuf>| variable(variable_name).map(PathBuf::from).or(otherwise);
+    let runtime = variable("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let config = below("XDG_CONFIG_HOME", home.as_ref().map(|home| home.join(".config")));
+    let docker = below("DOCKER_CONFIG", home.as_ref().map(|home| home.join(".docker")));
+    let podman = [runtime, config].into_iter().flatten().map(|folder| folder.join("containers/auth.json"));
+    Logins {
+        inline: variable("DOCKER_AUTH_CONFIG"),
+        named: variable("REGISTRY_AUTH_FILE").map(PathBuf::from),
+        files: podman.chain(docker.map(|folder| folder.join("config.json"))).collect(),
     }
 }
 

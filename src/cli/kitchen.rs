@@ -8,9 +8,9 @@ use super::output::count;
 use crate::bake::{Bakery, Progress};
 use crate::ecosystem::debian::sources::Sources;
 use crate::error::Result;
-use crate::lock::{Artifact, Lockfile, Package, Reason};
+use crate::lock::{Artifact, Blob, Lockfile, Package, Reason};
 use crate::net::{Client, Event};
-use crate::resolve::{Languages, Locator};
+use crate::resolve::{Languages, Locator, Places};
 use crate::sandbox::Executor;
 use crate::store::Store;
 use crate::workspace::Workspace;
@@ -65,14 +65,27 @@ impl<'a> Kitchen<'a> {
     ) -> Result<T> {
         let (now, origins) = (self.context.now, self.context.language_origins(Some(self.workspace))?);
         let languages = Languages::new(&self.client, &self.store, origins, now);
-        let locator = Locator::new(self.workspace, &self.store, &self.client, &self.sources, languages, now, lockfile);
+        let registry = self.context.registry(&self.client);
+        let locator = Locator {
+            workspace: self.workspace,
+            store: &self.store,
+            client: &self.client,
+            sources: &self.sources,
+            registry: &registry,
+            languages,
+            now,
+            lockfile,
+            places: Places::default(),
+        };
         let candidates = |package: &Package, artifact: &Artifact| locator.candidates(package, artifact);
+        let blob_candidates = |package: &Package, blob: &Blob| locator.blob_candidates(package, blob);
         let executor = || self.executor();
         let progress = |progress: Progress| show(self.context, name, progress);
         act(&Bakery {
             store: &self.store,
             client: &self.client,
             candidates: &candidates,
+            blob_candidates: &blob_candidates,
             executor: &executor,
             program: program(),
             progress: &progress,

@@ -13,6 +13,7 @@ use crate::ecosystem::debian::sources::Sources;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::lock::{Change, Local, Lockfile, Reason, changes, reasons};
 use crate::net::Client;
+use crate::registry::Registry;
 use crate::resolve::{Moving, Resolver, changed_local_packages, copies};
 use crate::store::Store;
 use crate::workspace::{self, Settings, Workspace};
@@ -56,7 +57,9 @@ pub fn relock(
         true => Some(Ground::new(context, workspace)?),
         false => None,
     };
-    let resolver = ground.as_ref().map(|ground| ground.resolver(context, workspace)).transpose()?;
+    let registry = ground.as_ref().map(|ground| context.registry(&ground.client));
+    let resolver = ground.as_ref().zip(registry.as_ref());
+    let resolver = resolver.map(|(ground, registry)| ground.resolver(context, workspace, registry)).transpose()?;
     for (name, Comparison { settings, lockfile: old, reasons, .. }) in compared {
         let new = match &resolver {
             Some(resolver) if resolves(&reasons) || old.is_none() => {
@@ -108,9 +111,14 @@ impl Ground {
         Ok(Self { client: context.client(&sources)?, sources, store: context.store()? })
     }
 
-    fn resolver<'g>(&'g self, context: &Context, workspace: &'g Workspace) -> Result<Resolver<'g>> {
+    fn resolver<'g>(
+        &'g self,
+        context: &Context,
+        workspace: &'g Workspace,
+        registry: &'g Registry<'g>,
+    ) -> Result<Resolver<'g>> {
         let origins = context.language_origins(Some(workspace))?;
-        Ok(Resolver::new(&workspace.root, &self.store, &self.client, &self.sources, origins, context.now))
+        Ok(Resolver::new(&workspace.root, &self.store, &self.client, &self.sources, registry, origins, context.now))
     }
 }
 

@@ -21,6 +21,7 @@ mod lock;
 mod output;
 mod pins;
 mod progress;
+mod push;
 mod rules;
 mod run;
 mod start;
@@ -78,6 +79,7 @@ fn run(context: &Context, command: &Command) -> Result<u8> {
         Command::Run(arguments) => run::run(context, arguments),
         Command::Up(arguments) => up::run(context, arguments),
         Command::Compose(arguments) => compose::run(context, arguments),
+        Command::Push(arguments) => push::run(context, arguments),
         Command::List(arguments) => list::run(context, arguments),
         Command::Gc(arguments) => gc::run(context, arguments),
         Command::Store(arguments) => store::run(context, arguments),

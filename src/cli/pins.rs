@@ -14,9 +14,14 @@ pub fn valid<'l>(name: &str, lockfile: &'l Lockfile) -> Result<Vec<&'l Output>> 
     Ok(valid)
 }
 
-/// The digest of the index of all platforms, when there are several and all are pinned: whichever of them
-/// this machine bakes. `known` says how many bytes a manifest has whose lock does not.
+/// The digest of the index of all platforms: see [`document`].
 pub fn index(name: &str, lockfile: &Lockfile, known: impl Fn(&Output) -> Option<u64>) -> Result<Option<Digest>> {
+    Ok(document(name, lockfile, known)?.map(|bytes| Digest::of(&bytes)))
+}
+
+/// The index of all platforms, when there are several and all are pinned: whichever of them
+/// this machine bakes. `known` says how many bytes a manifest has whose lock does not.
+pub fn document(name: &str, lockfile: &Lockfile, known: impl Fn(&Output) -> Option<u64>) -> Result<Option<Vec<u8>>> {
     let platforms = &lockfile.environment.platforms;
     let mut manifests = Vec::new();
     for output in valid(name, lockfile)? {
@@ -26,5 +31,5 @@ pub fn index(name: &str, lockfile: &Lockfile, known: impl Fn(&Output) -> Option<
     if platforms.len() < 2 || manifests.len() < platforms.len() {
         return Ok(None);
     }
-    crate::image::index_digest(&manifests).map(Some)
+    crate::image::index_document(&manifests).map(Some)
 }

@@ -8,9 +8,10 @@ use std::path::Path;
 use super::kitchen::Kitchen;
 use crate::bake;
 use crate::error::{Context as _, Error, Result};
+use crate::image::ContainerConfig;
 use crate::lock::{Lockfile, PlatformLock};
 use crate::sandbox::{Bind, ForegroundCommand, Options, Session};
-use crate::workspace::{ImageSettings, Platform};
+use crate::workspace::Platform;
 
 /// Where programs are looked for in an image that does not say.
 const SEARCHED: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -21,6 +22,8 @@ pub struct Locked<'a> {
     pub name: &'a str,
     lockfile: Lockfile,
     lock: PlatformLock,
+    /// What its image says of containers.
+    image: ContainerConfig,
 }
 
 impl<'a> Locked<'a> {
@@ -34,18 +37,19 @@ impl<'a> Locked<'a> {
                     .hint("add it to `platforms` in the definition, then run `kiln lock`")
             })?;
         let lock = PlatformLock::of(name, &lockfile, platform);
-        Ok(Self { name, lockfile, lock })
+        let image = kitchen.with_bakery(name, &lockfile, |bakery| bake::container_config(bakery, &lockfile, &lock))?;
+        Ok(Self { name, lockfile, lock, image })
     }
 
-    pub fn image(&self) -> &ImageSettings {
-        &self.lockfile.environment.image
+    pub fn image(&self) -> &ContainerConfig {
+        &self.image
     }
 
     /// The program to start: what was typed, or the image's entrypoint and command.
     pub fn command(&self, typed: &[String]) -> Result<Vec<String>> {
         let image = self.image();
         let command = if typed.is_empty() {
-            [image.entrypoint.as_slice(), image.command.as_slice()].concat()
+            [image.entrypoint.as_slice(), image.cmd.as_slice()].concat()
         } else {
             typed.to_vec()
         };
@@ -129,7 +133,7 @@ pub fn prepare(kitchen: &Kitchen<'_>, locked: &Locked<'_>, start: Start<'_>) -> 
     let command = ForegroundCommand {
         arguments: start.command,
         environment,
-        directory: directory(&mut session, start.workdir, image.workdir.as_deref())?,
+        directory: directory(&mut session, start.workdir, image.working_dir.as_deref())?,
         uid: account.uid,
         gid: account.gid,
         groups: account.groups,

@@ -67,7 +67,7 @@ impl<'a> Environment<'a> {
         Ok(Self {
             command: locked.command(&[])?,
             variables: target.map(|target| target.variables(name)).unwrap_or_default(),
-            ports: image.ports.iter().map(|port| port.parse()).collect::<Result<_>>()?,
+            ports: image.exposed_ports.iter().map(|port| port.parse()).collect::<Result<_>>()?,
             stop,
             locked,
         })

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 
 use rayon::prelude::*;
@@ -14,13 +15,46 @@ use super::manifest::{Root, layout_index};
 use super::output::write_file;
 use crate::canonical;
 use crate::digest::Digest;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::store::Store;
 
 /// The content of the file `oci-layout`.
 pub(super) const MARKER: &[u8] = b"{\"imageLayoutVersion\":\"1.0.0\"}";
 
-const NAME: &str = "org.opencontainers.image.ref.name";
+/// The annotation of a descriptor in `index.json` that holds its name.
+pub(super) const NAME: &str = "org.opencontainers.image.ref.name";
+
+/// The digest of what the layout at `folder` has under `name`; without one, of the only thing that is there.
+pub fn named(folder: &Path, name: Option<&str>) -> Result<Digest> {
+    let path = folder.join("index.json");
+    let what = || format!("reading the OCI image layout {}", folder.display());
+    let index = read_limited(&path, super::read::LARGEST)
+        .context(what)
+        .map_err(|error| error.hint("`kiln build ENV --output oci:DIR`, or `skopeo copy … oci:DIR`, writes one"))?;
+    super::read::named(&index, name).context(what)
+}
+
+/// A blob of the layout at `folder`, of at most `maximum` bytes, checked against its digest.
+pub fn blob(folder: &Path, digest: &Digest, maximum: u64) -> Result<Vec<u8>> {
+    let path = folder.join("blobs/sha256").join(digest.to_string());
+    let content = read_limited(&path, maximum)?;
+    match Digest::of(&content) {
+        found if found == *digest => Ok(content),
+        found => {
+            Err(Error::new(format!("{}: expected sha256 {digest}, found {found}", path.display())).kind(Kind::Corrupt))
+        }
+    }
+}
+
+fn read_limited(path: &Path, maximum: u64) -> Result<Vec<u8>> {
+    let what = || format!("reading {}", path.display());
+    let mut content = Vec::new();
+    fs::File::open(path).context(what)?.take(maximum + 1).read_to_end(&mut content).context(what)?;
+    if content.len() as u64 > maximum {
+        return Err(Error::new(format!("{} has more than the {maximum} bytes that are allowed", path.display())));
+    }
+    Ok(content)
+}
 
 /// Writes `root` into the layout at `folder`, which is made if it does not exist. The index is replaced
 /// last: until then, and if this fails, the layout is what it was.

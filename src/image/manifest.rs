@@ -9,13 +9,20 @@ use super::config::{self, ContainerConfig, Platform};
 use crate::canonical;
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
-use crate::layer::Layer;
+use crate::layer::{Compression, Layer};
 use crate::store::Store;
 
 pub const MEDIA_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 pub const MEDIA_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub const MEDIA_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
-pub const MEDIA_LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+/// What a layer is, as its descriptor says it.
+pub fn layer_media_type(compression: Compression) -> &'static str {
+    match compression {
+        Compression::Gzip => "application/vnd.oci.image.layer.v1.tar+gzip",
+        Compression::Zstd => "application/vnd.oci.image.layer.v1.tar+zstd",
+        Compression::None => "application/vnd.oci.image.layer.v1.tar",
+    }
+}
 
 /// Engines refuse images of more layers (Docker's overlay depth).
 const LIMIT_LAYERS: usize = 127;
@@ -110,7 +117,9 @@ pub fn write_image(store: &Store, spec: &ImageSpec) -> Result<Image> {
         layers: spec
             .layers
             .iter()
-            .map(|(layer, info)| descriptor(MEDIA_LAYER, &layer.digest, layer.size, &info.annotations))
+            .map(|(layer, info)| {
+                descriptor(layer_media_type(layer.compression), &layer.digest, layer.size, &info.annotations)
+            })
             .collect(),
         annotations: &spec.annotations,
     })?;
@@ -148,13 +157,9 @@ pub fn write_index(store: &Store, images: &[(Platform, Image)]) -> Result<Digest
     Ok(digest)
 }
 
-/// The digest of the index that [`write_index`] writes, of images that need not be in any store: their
-/// manifests' digests and sizes in bytes.
-pub fn index_digest(manifests: &[(Platform, Digest, u64)]) -> Result<Digest> {
-    Ok(Digest::of(&index_document(manifests)?))
-}
-
-fn index_document(manifests: &[(Platform, Digest, u64)]) -> Result<Vec<u8>> {
+/// The index that [`write_index`] writes, of images that need not be in any store: their manifests' digests and sizes
+/// in bytes.
+pub fn index_document(manifests: &[(Platform, Digest, u64)]) -> Result<Vec<u8>> {
     let sorted: BTreeMap<&Platform, (&Digest, u64)> =
         manifests.iter().map(|(platform, digest, size)| (platform, (digest, *size))).collect();
     if sorted.len() != manifests.len() {

@@ -9,6 +9,11 @@ pub mod config;
 pub mod layout;
 pub mod manifest;
 mod output;
+mod push;
+pub mod read;
 
 pub use config::{ContainerConfig, Healthcheck, Platform};
-pub use manifest::{Image, ImageSpec, LayerInfo, Root, index_digest, write_image, write_index};
+pub use manifest::{
+    Image, ImageSpec, LayerInfo, MEDIA_INDEX, MEDIA_MANIFEST, Root, index_document, write_image, write_index,
+};
+pub use push::{Pushed, push};

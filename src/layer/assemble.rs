@@ -28,8 +28,28 @@ pub struct Layer {
     pub size: u64,
     /// Of the plain tar stream: what the image's configuration names.
     pub diff_id: Digest,
-    /// Bytes of the plain tar stream.
+    /// Bytes of the plain tar stream; 0 while it is not known.
     pub tar_size: u64,
+    /// How it is stored: layers of other makers may be otherwise than kiln's.
+    #[serde(default, skip_serializing_if = "Compression::is_gzip")]
+    pub compression: Compression,
+}
+
+/// How a layer's tar stream is stored (OCI image specification, media types of layers).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Compression {
+    #[default]
+    Gzip,
+    Zstd,
+    None,
+}
+
+impl Compression {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+    fn is_gzip(&self) -> bool {
+        *self == Self::Gzip
+    }
 }
 
 #[derive(Serialize)]
@@ -104,7 +124,7 @@ fn make(store: &Store, directories: &[Entry], parts: &[&Part]) -> Result<Layer> 
             (_, Err(error)) | (Err(error), _) => Err(error),
             (Ok(writer), Ok((diff_id, tar_size))) => {
                 let (digest, size) = writer.finish()?;
-                Ok(Layer { digest, size, diff_id, tar_size })
+                Ok(Layer { digest, size, diff_id, tar_size, compression: Compression::Gzip })
             }
         }
     })
@@ -178,9 +198,15 @@ fn copy_members(store: &Store, part: &Part, writer: &mut BlobWriter<'_>, plain: 
 }
 
 /// The layer's plain stream, entry by entry. The blob is checked against its digest before.
-pub fn unpack_plain(store: &Store, layer: &Layer) -> Result<tar::Reader<impl Read>> {
-    let file = store.open_checked(&layer.digest).context(|| format!("reading the layer {}", layer.digest))?;
-    Ok(tar::Reader::new(gzip::reader(file)))
+pub fn unpack_plain(store: &Store, layer: &Layer) -> Result<tar::Reader<Box<dyn Read>>> {
+    let what = || format!("reading the layer {}", layer.digest);
+    let file = store.open_checked(&layer.digest).context(what)?;
+    let plain: Box<dyn Read> = match layer.compression {
+        Compression::Gzip => Box::new(gzip::reader(file)),
+        Compression::Zstd => Box::new(zstd::Decoder::new(file).context(what)?),
+        Compression::None => Box::new(file),
+    };
+    Ok(tar::Reader::new(plain))
 }
 
 #[cfg(test)]

@@ -8,14 +8,16 @@ mod content;
 pub mod entry;
 pub mod flatten;
 pub mod gzip;
+mod import;
 pub mod part;
 mod pipeline;
 pub mod tar;
 
-pub use assemble::{Layer, assemble, unpack_plain};
+pub use assemble::{Compression, Layer, assemble, unpack_plain};
 pub use content::content_of;
 pub use entry::{Entry, Kind, Part};
 pub use flatten::{Flattened, flatten};
+pub use import::{Imported, import};
 pub use part::PartBuilder;
 
 /// The modification time of every directory in a layer: several parts ship the same directory, and

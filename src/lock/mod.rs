@@ -13,7 +13,7 @@ mod stale;
 mod write;
 
 pub use changes::{Change, changes};
-pub use model::{Artifact, Evidence, LayerOutput, Local, Lockfile, Output, Package, Scripts};
+pub use model::{Artifact, Blob, Evidence, LayerOutput, Local, Lockfile, Output, Package, Scripts};
 pub use platform_lock::{PlatformLock, PlatformPackage, PlatformStep};
 pub use stale::{Reason, reasons};
 

@@ -102,6 +102,9 @@ pub struct Artifact {
     /// Whether it is a source distribution, which is built in the sandbox.
     #[serde(default)]
     pub built: bool,
+    /// Of an image: its configuration and its layers, the lowest first.
+    #[serde(default)]
+    pub blobs: Vec<Blob>,
     /// Whether its scripts run, seen when it was first fetched.
     #[serde(default)]
     pub scripts: Option<Scripts>,
@@ -127,6 +130,7 @@ impl Artifact {
             places: Vec::new(),
             links: BTreeMap::new(),
             built: false,
+            blobs: Vec::new(),
             scripts: None,
             scripts_sha256: None,
             licences: BTreeSet::new(),
@@ -141,6 +145,14 @@ impl Artifact {
         let path = self.path.split(['?', '#']).next().unwrap_or_default();
         path.rsplit('/').next().unwrap_or_default()
     }
+}
+
+/// Content that another artifact names.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Blob {
+    pub sha256: Digest,
+    /// Bytes.
+    pub size: u64,
 }
 
 /// Files of the workspace, as a `[[copy]]` takes them.
@@ -237,6 +249,14 @@ impl Lockfile {
 
     /// What a step takes that no row says the hash of.
     fn missing_input(&self) -> Option<&str> {
+        if let Some(base) = &self.environment.base {
+            let of_image = |package: &&Package| package.ecosystem == "image";
+            let locked = self.packages.iter().find(of_image);
+            let has = |platform| locked.is_some_and(|package| package.artifacts.contains_key(platform));
+            if !self.environment.platforms.iter().all(has) {
+                return Some(&base.image);
+            }
+        }
         self.environment.steps.iter().find_map(|step| match step {
             Step::Fetch(fetch) => {
                 let mut platforms = self.environment.platforms.iter().filter(|platform| step.is_for(**platform));

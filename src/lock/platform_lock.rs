@@ -56,6 +56,9 @@ pub struct PlatformPackage {
     /// The links to programs of npm packages, below the prefix, and where they lead.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub links: BTreeMap<String, String>,
+    /// Of an image: its configuration and its layers, the lowest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blobs: Vec<Digest>,
     /// The packages that it is only there to build.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub build_for: Vec<String>,
@@ -123,6 +126,7 @@ impl PlatformLock {
         environment.debian.source.clear();
         environment.debian.snapshot = None;
         environment.steps.clear();
+        environment.base = None;
         if let Some(python) = &mut environment.python {
             // Which files there are says everything, but for how they are placed.
             let (interpreter, compile) = (python.interpreter.take(), python.compile);
@@ -139,19 +143,23 @@ impl PlatformLock {
             .iter()
             .filter_map(|package| {
                 let artifact = package.artifacts.get(&platform)?;
+                // An image is what its manifest says, whatever it is called and where it is.
+                let image = package.ecosystem == "image";
+                let own = |text: &str| if image { String::new() } else { text.to_owned() };
                 Some(PlatformPackage {
                     ecosystem: package.ecosystem.clone(),
-                    name: package.name.clone(),
-                    version: package.version.clone(),
+                    name: own(&package.name),
+                    version: own(&package.version),
                     architecture: artifact.architecture.clone(),
-                    source: package.source.clone(),
-                    source_version: package.source_version.clone(),
+                    source: own(&package.source),
+                    source_version: own(&package.source_version),
                     base: package.base,
                     sha256: artifact.sha256,
                     size: if package.ecosystem == "debian" { artifact.size } else { 0 },
                     built: artifact.built,
                     places: artifact.places.clone(),
                     links: artifact.links.clone(),
+                    blobs: artifact.blobs.iter().map(|blob| blob.sha256).collect(),
                     build_for: package.build_for.clone(),
                     file: artifact.built.then(|| artifact.file_name().to_owned()),
                 })

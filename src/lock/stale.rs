@@ -110,6 +110,7 @@ pub fn reasons(lockfile: Option<&Lockfile>, settings: &Settings) -> Vec<Reason> 
     let (a, b) = (&locked.debian, &settings.debian);
     reasons.extend(
         [
+            sources(locked.base != settings.base, "base.image"),
             sources(a.suites != b.suites, "debian.suites"),
             sources(a.snapshot != b.snapshot, "debian.snapshot"),
             sources(a.source != b.source, "debian.source"),

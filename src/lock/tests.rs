@@ -9,6 +9,7 @@ fn settings() -> Settings {
     Settings {
         description: "A queue".to_owned(),
         platforms: vec![Platform::Amd64, Platform::Arm64],
+        base: None,
         debian: Debian {
             suites: vec![Suite {
                 origin: "debian".to_owned(),
@@ -36,17 +37,16 @@ fn settings() -> Settings {
 
 fn package(name: &str, version: &str, platforms: &[Platform]) -> Package {
     let artifact = |platform: &Platform| Artifact {
-        path: format!("pool/main/{name}_{version}_{}.deb", platform.architecture()),
-        sha256: Digest::of(format!("{name} {version} {platform}").as_bytes()),
         size: 1000,
         architecture: platform.architecture().to_owned(),
-        places: Vec::new(),
-        links: BTreeMap::new(),
-        built: false,
         scripts: Some(Scripts::Sandbox),
         scripts_sha256: Some(Digest::of(b"script")),
         licences: BTreeSet::from(["GPL-2+ and \"odd\"".to_owned(), "MIT".to_owned()]),
         diversions: BTreeSet::from(["/bin/sh".to_owned()]),
+        ..Artifact::new(
+            &format!("pool/main/{name}_{version}_{}.deb", platform.architecture()),
+            Digest::of(format!("{name} {version} {platform}").as_bytes()),
+        )
     };
     Package {
         ecosystem: "debian".to_owned(),

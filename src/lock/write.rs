@@ -112,6 +112,13 @@ fn row(artifact: &Artifact) -> String {
             artifact.links.iter().map(|(link, target)| format!("{} = {}", quoted(link), quoted(target))).collect();
         let _ = write!(row, ", links = {{ {} }}", links.join(", "));
     }
+    if !artifact.blobs.is_empty() {
+        row.push_str(", blobs = [\n");
+        for blob in &artifact.blobs {
+            let _ = writeln!(row, "    {{ sha256 = \"{}\", size = {} }},", blob.sha256, blob.size);
+        }
+        row.push(']');
+    }
     if let Some(scripts) = artifact.scripts {
         let name = match scripts {
             Scripts::None => "none",

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
+use super::base_image;
 use super::fetches::python_file;
 use super::languages::Languages;
 use super::python::LARGEST;
@@ -12,10 +13,15 @@ use crate::ecosystem::debian::date;
 use crate::ecosystem::debian::sources::{Place, Sources};
 use crate::ecosystem::npm::platform::Engines;
 use crate::error::{Context, Error, Result};
-use crate::lock::{Artifact, Lockfile, Package};
+use crate::lock::{Artifact, Blob, Lockfile, Package};
 use crate::net::{Client, Request};
+use crate::registry::Registry;
 use crate::store::Store;
 use crate::workspace::Workspace;
+
+/// The addresses of origins that have been found.
+#[derive(Debug, Default)]
+pub struct Places(Mutex<BTreeMap<String, Vec<Place>>>);
 
 /// Where artifacts of a lock may be had. The addresses of an origin are found once.
 #[derive(Debug)]
@@ -24,30 +30,22 @@ pub struct Locator<'a> {
     pub store: &'a Store,
     pub client: &'a Client,
     pub sources: &'a Sources,
+    pub registry: &'a Registry<'a>,
     pub languages: Languages<'a>,
     pub now: u64,
     pub lockfile: &'a Lockfile,
-    places: Mutex<BTreeMap<String, Vec<Place>>>,
+    pub places: Places,
 }
 
-impl<'a> Locator<'a> {
-    pub fn new(
-        workspace: &'a Workspace,
-        store: &'a Store,
-        client: &'a Client,
-        sources: &'a Sources,
-        languages: Languages<'a>,
-        now: u64,
-        lockfile: &'a Lockfile,
-    ) -> Self {
-        Self { workspace, store, client, sources, languages, now, lockfile, places: Mutex::default() }
-    }
-
+impl Locator<'_> {
     /// Where to ask for an artifact of a package, in the order to try.
     pub fn candidates(&self, package: &Package, artifact: &Artifact) -> Result<Vec<Request>> {
         let (origin, path) = (package.origin.as_str(), artifact.path.as_str());
         let size = if artifact.size > 0 { artifact.size } else { LARGEST };
         let (name, suite) = origin.split_once('/').unwrap_or((origin, ""));
+        if package.ecosystem == base_image::ECOSYSTEM {
+            return Ok(vec![self.base_image(package)?.request(&artifact.sha256, true, size)?]);
+        }
         if name == URL {
             return Ok(vec![Request::new(path, size)?]);
         }
@@ -68,6 +66,16 @@ impl<'a> Locator<'a> {
         }
     }
 
+    /// Where to ask for a blob that an artifact of a package names.
+    pub fn blob_candidates(&self, package: &Package, blob: &Blob) -> Result<Vec<Request>> {
+        Ok(vec![self.base_image(package)?.request(&blob.sha256, false, blob.size)?])
+    }
+
+    fn base_image(&self, package: &Package) -> Result<base_image::Place<'_>> {
+        let asked = package.requested.as_deref().unwrap_or(&package.name);
+        base_image::Place::parse(self.registry, &self.workspace.root, asked)
+    }
+
     fn of_debian(&self, name: &str, suite: &str, path: &str, size: u64) -> Result<Vec<Request>> {
         let evidence = self.lockfile.origins.iter().find(|evidence| evidence.name == name && evidence.suite == suite);
         let date = evidence.and_then(|evidence| date::parse_snapshot(&evidence.date).ok()).unwrap_or(self.now);
@@ -76,7 +84,7 @@ impl<'a> Locator<'a> {
     }
 
     fn places(&self, name: &str, suite: &str) -> Result<Vec<Place>> {
-        let mut known = lock(&self.places);
+        let mut known = lock(&self.places.0);
         let key = format!("{name}/{suite}");
         if let Some(places) = known.get(&key) {
             return Ok(places.clone());

@@ -58,17 +58,13 @@ fn artifact(old: Option<&Lockfile>, platform: Platform, chosen: &Chosen) -> Arti
         .filter_map(|package| package.artifacts.get(&platform))
         .find(|artifact| artifact.sha256 == chosen.package.sha256);
     Artifact {
-        path: chosen.package.filename.clone(),
-        sha256: chosen.package.sha256,
         size: chosen.package.size,
         architecture: chosen.package.architecture.clone(),
-        places: Vec::new(),
-        links: BTreeMap::new(),
-        built: false,
         scripts: known.and_then(|artifact| artifact.scripts),
         scripts_sha256: known.and_then(|artifact| artifact.scripts_sha256),
         licences: known.map(|artifact| artifact.licences.clone()).unwrap_or_default(),
         diversions: known.map(|artifact| artifact.diversions.clone()).unwrap_or_default(),
+        ..Artifact::new(&chosen.package.filename, chosen.package.sha256)
     }
 }
 

@@ -4,6 +4,7 @@
 //! evidence about an index stays as it is unless a pin taken from it moved. Each ecosystem resolves its share; one
 //! that the definition asks the same of as before is not asked again.
 
+mod base_image;
 mod copies;
 mod debian;
 mod fetches;
@@ -17,7 +18,7 @@ mod python;
 pub use copies::copies;
 pub use languages::Languages;
 pub use local::changed as changed_local_packages;
-pub use locator::Locator;
+pub use locator::{Locator, Places};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -31,6 +32,7 @@ use crate::ecosystem::origin::Origins;
 use crate::error::{Context, Result};
 use crate::lock::{Lockfile, REVISION, VERSION};
 use crate::net::Client;
+use crate::registry::Registry;
 use crate::store::Store;
 use crate::workspace::Settings;
 
@@ -71,6 +73,7 @@ pub struct Resolver<'a> {
     store: &'a Store,
     client: &'a Client,
     sources: &'a Sources,
+    registry: &'a Registry<'a>,
     languages: Languages<'a>,
     /// Seconds since 1970, for the expiry of signatures and indexes.
     now: u64,
@@ -86,11 +89,13 @@ impl<'a> Resolver<'a> {
         store: &'a Store,
         client: &'a Client,
         sources: &'a Sources,
+        registry: &'a Registry<'a>,
         origins: Origins,
         now: u64,
     ) -> Self {
         let languages = Languages::new(client, store, origins, now);
-        Self { root, store, client, sources, languages, now, suites: Mutex::default(), universes: Mutex::default() }
+        let (suites, universes) = (Mutex::default(), Mutex::default());
+        Self { root, store, client, sources, registry, languages, now, suites, universes }
     }
 
     /// The lock of the environment `name` under `settings`. With `anew`, everything is asked again, though pins stay:
@@ -119,6 +124,7 @@ impl<'a> Resolver<'a> {
         let kept = old.filter(same);
         let debian = match kept.filter(|old| old.environment.debian == settings.debian) {
             Some(old) => debian::Resolved { packages: of(old, "debian"), origins: old.origins.clone() },
+            None if settings.base.is_some() => debian::Resolved { packages: Vec::new(), origins: Vec::new() },
             None => self.debian(settings, old, moving.of_debian(old))?,
         };
         let mut packages = debian.packages;
@@ -126,6 +132,7 @@ impl<'a> Resolver<'a> {
         let npm = self.npm(settings, &packages, old, kept, moving)?;
         packages.extend(python);
         packages.extend(npm);
+        packages.extend(self.base_image(settings, old, moving)?);
         packages.extend(self.fetches(settings, old)?);
         let mut lockfile = Lockfile {
             version: VERSION,

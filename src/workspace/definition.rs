@@ -8,10 +8,13 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::languages::{NpmFile, PythonFile, PythonMerged, add_npm};
-use super::settings::{Base, Debian, Healthcheck, ImageSettings, Npm, Settings, Source, Suite, User, main};
+use super::settings::{
+    Base, BaseImage, Debian, Healthcheck, ImageSettings, LAYOUT, Npm, Settings, Source, Suite, User, main,
+};
 use super::steps::{Copy, Fetch, Run, Step};
 use super::{Exposed, MAXIMUM_SIZE, Platform, Workspace, diagnostic, read};
 use crate::error::{Context, Error, Result};
+use crate::registry::Reference;
 
 /// How deep definitions may extend one another.
 const MAXIMUM_DEPTH: usize = 16;
@@ -29,7 +32,8 @@ struct File {
     description: Option<String>,
     extends: Vec<Spanned<String>>,
     platforms: Option<Vec<Spanned<String>>>,
-    debian: Option<DebianFile>,
+    base: Option<BaseFile>,
+    debian: Option<Spanned<DebianFile>>,
     users: BTreeMap<Spanned<String>, User>,
     image: ImageSettings,
     python: Option<PythonFile>,
@@ -37,6 +41,12 @@ struct File {
     fetch: Vec<Spanned<Fetch>>,
     copy: Vec<Spanned<Copy>>,
     run: Vec<Spanned<Run>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BaseFile {
+    image: Spanned<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -81,6 +91,9 @@ struct SuiteTable {
 struct Merged {
     description: String,
     platforms: Option<Vec<Platform>>,
+    base_image: Option<BaseImage>,
+    /// Whether anything is said of Debian's packages.
+    debian: bool,
     suites: Option<Vec<Suite>>,
     snapshot: Option<String>,
     packages: BTreeSet<String>,
@@ -163,8 +176,22 @@ impl Merged {
             }
             self.platforms = Some(parsed.into_iter().collect());
         }
+        if let Some(base) = file.base {
+            let image = base.image;
+            check_base_image(image.get_ref()).map_err(|error| {
+                error.hints().iter().cloned().fold(complain(image.span(), error.message()), Error::hint)
+            })?;
+            self.base_image = Some(BaseImage { image: image.into_inner() });
+        }
         if let Some(debian) = file.debian {
-            self.add_debian(debian, complain)?;
+            if self.base_image.is_some() {
+                return Err(complain(debian.span(), "an environment on a base image has no packages of Debian's")
+                    .hint(
+                        "leave out `[base]` and have kiln put Debian's base together, or bring files by `[[fetch]]`",
+                    ));
+            }
+            self.debian = true;
+            self.add_debian(debian.into_inner(), complain)?;
         }
         if let Some(python) = file.python {
             self.python.add(python, root, complain)?;
@@ -278,10 +305,26 @@ impl Merged {
     }
 
     fn finish(self) -> Result<Settings> {
-        let suites = self.suites.ok_or_else(|| {
-            Error::new("no Debian suite is named")
-                .hint("say which in the definition: `[debian]` with `suite = \"trixie\"`")
-        })?;
+        let python = self.python.finish();
+        if self.base_image.is_some() {
+            let other = if self.debian { Some("[debian]") } else { python.as_ref().map(|_| "[python]") };
+            if let Some(other) = other {
+                return Err(Error::new(format!("`[base]` names an image, and `{other}` cannot be on top of one"))
+                    .hint(
+                        "on a base image there may be npm packages, `[[fetch]]`, `[[copy]]`, `[[run]]` and users; kiln \
+                     does not know which packages it has",
+                    ));
+            }
+        }
+        let suites = match (self.suites, &self.base_image) {
+            (Some(suites), _) => suites,
+            (None, Some(_)) => Vec::new(),
+            (None, None) => {
+                return Err(Error::new("no Debian suite is named")
+                    .hint("say which in the definition: `[debian]` with `suite = \"trixie\"`"));
+            }
+        };
+        let on_image = self.base_image.is_some();
         let platforms = self.platforms.or_else(|| Platform::of_this_machine().map(|platform| vec![platform]));
         let platforms = platforms.filter(|platforms| !platforms.is_empty()).ok_or_else(|| {
             Error::new("no platform is named").hint("say which in the definition: `platforms = [\"linux/amd64\"]`")
@@ -295,15 +338,20 @@ impl Merged {
         Ok(Settings {
             description: self.description,
             platforms,
-            python: self.python.finish(),
+            base: self.base_image,
+            python,
             npm: self.npm,
             steps: self.steps,
             debian: Debian {
                 suites,
                 snapshot: self.snapshot,
                 packages: self.packages.into_iter().collect(),
-                exclude: self.exclude.unwrap_or_else(|| SLIM.map(str::to_owned).into()).into_iter().collect(),
-                base: self.base.unwrap_or_default(),
+                exclude: match self.exclude {
+                    Some(exclude) => exclude.into_iter().collect(),
+                    None if on_image => Vec::new(),
+                    None => SLIM.map(str::to_owned).into(),
+                },
+                base: if on_image { Base::None } else { self.base.unwrap_or_default() },
                 accept_unconfigured: self.accept_unconfigured.into_iter().collect(),
                 preseed: self.preseed,
                 source: self.source,
@@ -377,6 +425,20 @@ fn check_user(name: &str, user: &User) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn check_base_image(image: &str) -> Result<()> {
+    let Some(layout) = image.strip_prefix(LAYOUT) else { return Reference::parse(image).map(drop) };
+    let folder = layout.split(':').next().unwrap_or_default();
+    let inside = !folder.is_empty()
+        && !folder.starts_with('/')
+        && folder.split('/').all(|name| !matches!(name, "" | ".." | "."))
+        && !folder.contains('\0');
+    if inside {
+        return Ok(());
+    }
+    Err(Error::new(format!("`{}` names no folder of the workspace", image.escape_debug()))
+        .hint("a layout is named by its path below the workspace's folder: `oci:images/base`"))
 }
 
 fn check_healthcheck(healthcheck: &Healthcheck) -> Result<()> {

@@ -24,7 +24,10 @@ use toml::Spanned;
 pub use definition::load;
 pub use platform::Platform;
 pub use ports::{Exposed, Protocol, Published};
-pub use settings::{Base, Debian, ForeignLock, Healthcheck, ImageSettings, Npm, Python, Settings, Source, Suite, User};
+pub use settings::{
+    Base, BaseImage, Debian, ForeignLock, Healthcheck, ImageSettings, LAYOUT, Npm, Python, Settings, Source, Suite,
+    User,
+};
 pub use steps::{Copy, Fetch, Run, Step, permissions};
 pub use targets::{Target, is_image_name};
 

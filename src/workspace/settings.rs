@@ -17,6 +17,9 @@ pub struct Settings {
     pub description: String,
     /// Sorted.
     pub platforms: Vec<Platform>,
+    /// The image that everything else is on top of, instead of Debian's packages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<BaseImage>,
     pub debian: Debian,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub python: Option<Python>,
@@ -29,6 +32,17 @@ pub struct Settings {
     pub steps: Vec<Step>,
     #[serde(default, skip_serializing_if = "ImageSettings::is_default")]
     pub image: ImageSettings,
+}
+
+/// What [`BaseImage::image`] begins with if it is a layout in the workspace.
+pub const LAYOUT: &str = "oci:";
+
+/// `[base]`: an image that another tool may have made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct BaseImage {
+    /// `REGISTRY/NAME:TAG`, `REGISTRY/NAME@sha256:…`, or `oci:FOLDER[:NAME]`: an OCI image layout in the workspace.
+    pub image: String,
 }
 
 /// `[debian]`: which packages, from where.

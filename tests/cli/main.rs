@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod base_image;
 mod build;
 mod compose;
 mod definitions;
@@ -13,6 +14,7 @@ mod languages;
 mod lock;
 mod network;
 mod output;
+mod push;
 mod scripts;
 mod steps;
 mod store;

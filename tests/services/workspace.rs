@@ -180,7 +180,7 @@ impl Service {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Asks until there is an answer, for at most a minute; fails as soon as the service has ended.
+    /// Asks until there is an answer, for at most three minutes; fails as soon as the service has ended.
     pub fn ask<T>(&mut self, question: impl Fn() -> Option<T>) -> T {
         let started = Instant::now();
         loop {
@@ -190,7 +190,11 @@ impl Service {
             if let Some(status) = self.child.try_wait().unwrap() {
                 panic!("the service ended ({status}):\n{}", self.printed());
             }
-            assert!(started.elapsed() < Duration::from_secs(60), "no answer within a minute:\n{}", self.printed());
+            assert!(
+                started.elapsed() < Duration::from_secs(180),
+                "no answer within three minutes:\n{}",
+                self.printed()
+            );
             std::thread::sleep(Duration::from_millis(50));
         }
     }
