@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rayon::prelude::*;
 
+use super::Progress;
 use super::above::{self, Stack};
 use super::bins::LanguageBin;
 use super::graph::Graph;
@@ -48,7 +49,11 @@ pub fn python(graph: &Graph<'_>, stack: &mut Stack) -> Result<()> {
     let mut made = wheels(graph, &layout, found.clone(), &BTreeMap::new())?;
     let taken = taken_twice(&made);
     if !taken.is_empty() {
+        note_other_contents(graph, &made);
         made = wheels(graph, &layout, found, &taken)?;
+    }
+    for (package, wheel) in made.iter().filter(|(package, _)| package.built) {
+        sources::check_needs(graph, package, &wheel.part, &interpreter(graph.lock)?.1)?;
     }
     stack.epoch = made.iter().map(|(_, wheel)| wheel.newest_mtime).fold(stack.epoch, u64::max);
     let parts = made.into_iter().map(|(package, wheel)| (package, wheel.part)).collect();
@@ -207,16 +212,44 @@ fn taken_twice<'a>(wheels: &Wheels<'a>) -> BTreeMap<&'a str, BTreeSet<String>> {
     twice
 }
 
-/// Where the image's interpreter looks for packages.
-fn layout(lock: &PlatformLock) -> Result<Layout> {
+/// Says where the file of one package is left out for a different one of another.
+fn note_other_contents(graph: &Graph<'_>, wheels: &Wheels<'_>) {
+    let mut first: BTreeMap<&str, (&str, &Entry)> = BTreeMap::new();
+    let mut differ: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+    for (package, wheel) in wheels {
+        for entry in &wheel.part.entries {
+            let (owner, kept) = *first.entry(&entry.path).or_insert((&package.name, entry));
+            if kept.kind != entry.kind {
+                differ.entry((owner, &package.name)).or_default().push(&entry.path);
+            }
+        }
+    }
+    for ((owner, other), paths) in differ {
+        let rest = if paths.len() > 1 { format!(" and {} more", paths.len() - 1) } else { String::new() };
+        (graph.bakery.progress)(Progress::Note(format!(
+            "`{owner}` and `{other}` both ship /{}{rest}, and not the same: the image has that of `{owner}`",
+            paths[0]
+        )));
+    }
+}
+
+/// The Debian package that brings the image's interpreter: its name, and the interpreter's full version.
+fn interpreter(lock: &PlatformLock) -> Result<(&str, String)> {
     let asked = lock.environment.python.as_ref().and_then(|python| python.interpreter.as_deref());
     let name = asked.unwrap_or(INTERPRETER);
     let package = lock.packages.iter().find(|package| package.ecosystem == "debian" && package.name == name);
     let package = package.ok_or_else(|| no_interpreter(name))?;
+    let version: String = package.version.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect();
+    Ok((name, version.trim_end_matches('.').to_owned()))
+}
+
+/// Where the image's interpreter looks for packages.
+fn layout(lock: &PlatformLock) -> Result<Layout> {
+    let (name, version) = interpreter(lock)?;
     // `python3` stands for a version, `python2.7` is one.
     let version = match name.strip_prefix("python").filter(|version| version.contains('.')) {
         Some(version) => version.to_owned(),
-        None => package.version.split(['.', '-']).take(2).collect::<Vec<_>>().join("."),
+        None => version.split('.').take(2).collect::<Vec<_>>().join("."),
     };
     Ok(Layout::debian(name, &version))
 }

@@ -88,6 +88,8 @@ pub enum Progress {
     Running { step: String },
     /// A step's script has run; for how long.
     Ran { step: String, took: Duration },
+    /// Something that whoever bakes should know of.
+    Note(String),
     /// A stage's scripts have run; for how long.
     Configured { stage: &'static str, scripts: Duration },
 }

@@ -1,7 +1,10 @@
 //! Source distributions, built into wheels in the image's own tree.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
 use std::time::Duration;
+
+use pep440_rs::Version;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,10 +16,12 @@ use crate::digest::Digest;
 use crate::ecosystem::debian::stage;
 use crate::ecosystem::fetch;
 use crate::ecosystem::placing::Placing;
+use crate::ecosystem::pypi::built::unmet;
 use crate::ecosystem::pypi::source::{self, BuildSystem, SOURCE};
+use crate::ecosystem::pypi::target::Target;
 use crate::ecosystem::pypi::wheel::{self, Layout, Locked};
-use crate::error::{Context, Result};
-use crate::layer::Part;
+use crate::error::{Context, Error, Result};
+use crate::layer::{Part, content_of};
 use crate::lock::PlatformPackage;
 use crate::sandbox::Extraction;
 use crate::{FORMAT, canonical};
@@ -69,6 +74,30 @@ pub fn wheel(graph: &Graph<'_>, stack: &Stack, package: &PlatformPackage, layout
     let wheel = store.put(&wheel)?;
     store.put_keyed("built", &key, &[wheel], &Built { wheel })?;
     Ok(wheel)
+}
+
+/// Checks that the lock has what a package needs that was built from its source: until then, nobody can be sure of it.
+pub fn check_needs(graph: &Graph<'_>, package: &PlatformPackage, part: &Part, python: &str) -> Result<()> {
+    let what = || format!("looking at what {} {} needs", package.name, package.version);
+    let metadata = part.entries.iter().find(|entry| entry.path.ends_with(".dist-info/METADATA"));
+    let Some(metadata) = metadata else { return Ok(()) };
+    let metadata = content_of(graph.bakery.store, part, &metadata.path)?.unwrap_or_default();
+    let target = Target::new(python, graph.lock.platform.architecture(), (2, 0)).context(what)?;
+    let installed = graph.lock.packages.iter().filter(|other| other.ecosystem == "pypi" && other.build_for.is_empty());
+    let mut locked = BTreeMap::new();
+    for other in installed {
+        locked.insert(other.name.parse()?, Version::from_str(&other.version)?);
+    }
+    let unmet = unmet(&metadata, &target, &locked).context(what)?;
+    let Some((requirement, found)) = unmet.first() else { return Ok(()) };
+    let found = found.as_ref().map_or_else(|| "nothing of it".to_owned(), |version| format!("version {version}"));
+    Err(Error::no(format!(
+        "{} {}, now that it is built, says that it needs `{requirement}`; the lock has {found}",
+        package.name, package.version
+    ))
+    .hint(format!(
+        "its source distribution said otherwise: add `{requirement}` to `packages` in `[python]`, then run `kiln lock`"
+    )))
 }
 
 fn build(

@@ -1,8 +1,10 @@
 //! What the commands that bake, or read what was locked, have in common.
 
+use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 use super::context::{Context, program};
+use super::errors::safe;
 use super::lock::{Comparison, compare, stale_error};
 use super::output::count;
 use crate::bake::{Bakery, Progress};
@@ -24,6 +26,8 @@ pub struct Kitchen<'a> {
     pub sources: Sources,
     pub client: Client,
     parts: Mutex<()>,
+    /// Warnings that have been given.
+    told: Mutex<BTreeSet<String>>,
     executor: Mutex<Option<Executor>>,
 }
 
@@ -38,6 +42,7 @@ impl<'a> Kitchen<'a> {
             sources,
             client,
             parts: Mutex::new(()),
+            told: Mutex::default(),
             executor: Mutex::default(),
         })
     }
@@ -53,6 +58,14 @@ impl<'a> Kitchen<'a> {
         match *known {
             Some(executor) => Ok(executor),
             None => Ok(*known.insert(self.context.executor(&self.store)?)),
+        }
+    }
+
+    /// Says something once, however often it is come across.
+    fn warn(&self, line: String) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.insert(line.clone()) {
+            self.context.say(&line);
         }
     }
 
@@ -80,7 +93,10 @@ impl<'a> Kitchen<'a> {
         let candidates = |package: &Package, artifact: &Artifact| locator.candidates(package, artifact);
         let blob_candidates = |package: &Package, blob: &Blob| locator.blob_candidates(package, blob);
         let executor = || self.executor();
-        let progress = |progress: Progress| show(self.context, name, progress);
+        let progress = |progress: Progress| match progress {
+            Progress::Note(text) => self.warn(format!("warning: {name}: {}", safe(&text))),
+            other => show(self.context, name, other),
+        };
         act(&Bakery {
             store: &self.store,
             client: &self.client,
@@ -143,6 +159,7 @@ fn show(context: &Context, name: &str, progress: Progress) {
             bars.end(&format!("{name}: running {step}"));
             bars.spent(&format!("The script of {step} of {name} ran"), took);
         }
+        Progress::Note(_) => {}
         Progress::Configured { stage, scripts } => {
             bars.end(&format!("{name}: configuring {stage}"));
             bars.spent(&format!("Scripts of the {stage} of {name} ran"), scripts);

@@ -5,10 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::languages::Languages;
 use super::{LOCAL, Resolver, URL};
 use crate::digest::Digest;
+use crate::ecosystem::npm::platform::Engines;
+use crate::ecosystem::npm::semver::Version;
 use crate::error::{Context, Error, Kind, Result};
 use crate::lock::{Artifact, Lockfile, Package};
 use crate::net::{Download, Request};
 use crate::workspace::{Fetch, Platform, Settings, Step};
+
+/// The origin that is a registry of npm packages.
+const NPM: &str = "npm";
 
 /// The largest file that is fetched, in bytes.
 const LARGEST: u64 = 16 << 30;
@@ -80,13 +85,47 @@ impl Resolver<'_> {
                     .map_err(|()| Error::new(format!("{} is no absolute path", path.display())))?;
                 Ok(vec![Request::new(address.as_str(), LARGEST)?])
             }
-            (origin, file) => python_file(&self.languages, origin, file),
+            (origin, file) => origin_file(&self.languages, origin, file),
         }
     }
 }
 
+/// Where a file of an origin is: a tarball of npm's, or a file of an index of Python packages.
+pub(super) fn origin_file(languages: &Languages<'_>, origin: &str, file: &str) -> Result<Vec<Request>> {
+    if origin != NPM {
+        return python_file(languages, origin, file);
+    }
+    let what = || format!("looking for `{file}` in the origin `{origin}`");
+    let (name, tarball) = npm_tarball(file)
+        .ok_or_else(|| {
+            Error::new("it is not the name of a package's tarball")
+                .hint("npm's tarballs are named as `bootstrap-5.3.3.tgz` or `@scope/name-1.0.0.tgz`")
+        })
+        .context(what)?;
+    languages.npm(Engines::default())?.located(&name, &tarball, LARGEST).context(what)
+}
+
+/// The package that a tarball is of, and the registry's path of it: `@a/b-1.0.0.tgz` is `@a/b/-/b-1.0.0.tgz` of `@a/b`.
+fn npm_tarball(file: &str) -> Option<(String, String)> {
+    let stem = file.strip_suffix(".tgz")?;
+    // The version begins with the first number behind a hyphen that makes all of the rest one.
+    let cut = stem.match_indices('-').map(|(at, _)| at).find(|at| Version::parse(&stem[at + 1..]).is_some())?;
+    let name = &stem[..cut];
+    let plain = match name.strip_prefix('@') {
+        Some(scoped) => scoped.split_once('/').map(|(_, name)| name)?,
+        None => name,
+    };
+    let good = |name: &str| !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', '%', '?', '#']);
+    let scope = name.strip_prefix('@').and_then(|scoped| scoped.split_once('/')).map(|(scope, _)| scope);
+    if !good(plain) || !scope.is_none_or(good) {
+        return None;
+    }
+    let tarball = &file[name.len() - plain.len()..];
+    Some((name.to_owned(), format!("{name}/-/{tarball}")))
+}
+
 /// Where a file of an origin of Python packages is. Its name begins with the project's.
-pub(super) fn python_file(languages: &Languages<'_>, origin: &str, file: &str) -> Result<Vec<Request>> {
+fn python_file(languages: &Languages<'_>, origin: &str, file: &str) -> Result<Vec<Request>> {
     let what = || format!("looking for `{file}` in the origin `{origin}`");
     let project = match file.strip_suffix(".whl") {
         Some(wheel) => wheel.split('-').next().unwrap_or_default(),
@@ -96,4 +135,22 @@ pub(super) fn python_file(languages: &Languages<'_>, origin: &str, file: &str) -
     let name = project.parse().context(what)?;
     let client = languages.pypi(BTreeSet::from([origin.to_owned()]))?;
     client.requests(&name, origin, file, LARGEST).context(what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::npm_tarball;
+
+    #[test]
+    fn tarballs_say_whose_they_are() {
+        let found = |file: &str| npm_tarball(file).map(|(name, path)| format!("{name} {path}"));
+        assert_eq!(found("bootstrap-5.3.3.tgz").unwrap(), "bootstrap bootstrap/-/bootstrap-5.3.3.tgz");
+        assert_eq!(found("a-2-1.0.0-rc.1.tgz").unwrap(), "a-2 a-2/-/a-2-1.0.0-rc.1.tgz");
+        assert_eq!(found("@types/node-20.1.0.tgz").unwrap(), "@types/node @types/node/-/node-20.1.0.tgz");
+        for wrong in
+            ["a.tgz", "a-1.0.0.zip", "-1.0.0.tgz", "../a-1.0.0.tgz", "@a-1.0.0.tgz", "@../b-1.0.0.tgz", "a/b-1.0.0.tgz"]
+        {
+            assert_eq!(found(wrong), None, "{wrong}");
+        }
+    }
 }

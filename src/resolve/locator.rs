@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 use super::base_image;
-use super::fetches::python_file;
+use super::fetches::origin_file;
 use super::languages::Languages;
 use super::python::LARGEST;
 use super::{LOCAL, URL, lock};
@@ -62,7 +62,7 @@ impl Locator<'_> {
                 client.requests(&package.name.parse()?, origin, path, size)
             }
             "npm" => self.languages.npm(Engines::default())?.located(&package.name, path, size),
-            _ => python_file(&self.languages, origin, path),
+            _ => origin_file(&self.languages, origin, path),
         }
     }
 

@@ -19,6 +19,11 @@ use crate::support::server::Server;
 
 /// A wheel with a module, a program, and what it says of itself.
 fn wheel(name: &str, version: &str, requires: &[&str]) -> Vec<u8> {
+    wheel_with(name, version, requires, &[])
+}
+
+/// The same with more files.
+fn wheel_with(name: &str, version: &str, requires: &[&str], more: &[(&str, &str)]) -> Vec<u8> {
     let info = format!("{name}-{version}.dist-info");
     let requires: String = requires.iter().map(|requires| format!("Requires-Dist: {requires}\n")).collect();
     let files = [
@@ -27,6 +32,8 @@ fn wheel(name: &str, version: &str, requires: &[&str]) -> Vec<u8> {
         (format!("{info}/WHEEL"), "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n".to_owned()),
         (format!("{info}/entry_points.txt"), format!("[console_scripts]\n{name} = {name}:main\n")),
     ];
+    let more = more.iter().map(|(path, content)| ((*path).to_owned(), (*content).to_owned()));
+    let files: Vec<(String, String)> = files.into_iter().chain(more).collect();
     let mut record = String::new();
     let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
     let options = zip::write::SimpleFileOptions::default().last_modified_time(zip::DateTime::default());
@@ -122,6 +129,24 @@ fn python_packages_are_locked_and_placed() {
     assert!(moved.stderr.starts_with("api: Updated  pypi:web 1.0 -> 2.0\nLocked 4 packages"), "{}", moved.shown);
     let moved = context.ok(&["update", "web", "--precise", "1.0"]);
     assert!(moved.stderr.contains("pypi:web 2.0 -> 1.0"), "{}", moved.shown);
+}
+
+#[test]
+fn a_file_of_two_packages_is_the_first_ones_and_that_is_said() {
+    let shared = [("shared/same.py", "x"), ("shared/other.py", "one")];
+    let server = Server::start(index(&[
+        ("one-1.0-py3-none-any.whl", wheel_with("one", "1.0", &[], &shared)),
+        ("two-1.0-py3-none-any.whl", wheel_with("two", "1.0", &[], &[shared[0], ("shared/other.py", "two")])),
+    ]));
+    let context = context(&server, "[python]\npackages = [\"one\", \"two\"]\n");
+    context.ok(&["lock"]);
+    let built = context.ok(&["build", "api", "--output", "rootfs:tree"]);
+    let path = "usr/local/lib/python3.13/dist-packages/shared/other.py";
+    let said =
+        format!("warning: api: `one` and `two` both ship /{path}, and not the same: the image has that of `one`");
+    assert_eq!(built.stderr.matches("warning:").count(), 1, "{}", built.shown);
+    assert!(built.stderr.contains(&said), "{}", built.shown);
+    assert_eq!(std::fs::read_to_string(context.workspace().join("tree").join(path)).unwrap(), "one");
 }
 
 #[test]
@@ -245,4 +270,21 @@ fn a_tarball_that_is_not_what_the_registry_says_is_refused() {
     let context = context(&server, "[npm]\ndependencies = { lib = \"2\" }\n");
     let refused = context.kiln(&["lock"]);
     assert!(refused.code != Some(0) && refused.stderr.contains("sha512"), "{}", refused.shown);
+}
+
+#[test]
+fn a_tarball_is_fetched_by_its_name() {
+    let server = Server::start(Files::new());
+    let packages = [(json!({ "name": "lib", "version": "2.1.0" }), vec![("index.js", "1")])];
+    server.replace(registry(&packages, &server.url("")));
+    let fetch = |file: &str| format!("[[fetch]]\norigin = \"npm\"\nfile = \"{file}\"\nto = \"/opt\"\nstrip = 1\n");
+    let context = context(&server, &fetch("lib-2.1.0.tgz"));
+    context.ok(&["lock"]);
+    assert!(!context.lockfile("api").contains("127.0.0.1"), "{}", context.lockfile("api"));
+    assert_eq!(names(&context, "opt/"), "opt/index.js\nopt/package.json");
+    std::fs::remove_dir_all(context.store()).unwrap();
+    context.ok(&["build", "--locked"]);
+    define(&context, &fetch("lib.tgz"));
+    let refused = context.kiln(&["lock"]);
+    assert!(refused.stderr.contains("it is not the name of a package's tarball"), "{}", refused.shown);
 }

@@ -1,5 +1,6 @@
 //! Python packages: the simple index, resolution as uv does it, and wheels as parts.
 
+pub mod built;
 pub mod client;
 mod fetch;
 pub mod filename;
