@@ -16,7 +16,7 @@ pub const SMALL: [&str; 3] = ["queue", "userdb", "website"];
 pub const ENVIRONMENTS: [&str; 7] = ["analytics", "api", "frontend", "queue", "userdb", "website", "workers"];
 
 #[expect(clippy::disallowed_methods, reason = "a test of the second tier is switched on from outside")]
-fn setting(name: &str) -> Option<PathBuf> {
+pub fn setting(name: &str) -> Option<PathBuf> {
     std::env::var_os(name).map(PathBuf::from)
 }
 
