@@ -7,6 +7,7 @@
 
 mod changes;
 mod conflict;
+pub mod diff;
 mod model;
 mod platform_lock;
 mod stale;
