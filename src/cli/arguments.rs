@@ -58,6 +58,8 @@ pub struct Global {
 pub enum Format {
     Text,
     Json,
+    /// For comments on pull requests; `kiln diff` has it.
+    Markdown,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -115,6 +117,11 @@ pub enum Command {
         after_help = "One service per environment, each with a profile of its own name, so that you run only those that you want. `--format json` prints the same as JSON, which Compose reads as well.\n\nExamples:\n  kiln compose --target laptop --output compose.yaml\n  docker compose --profile queue --profile api up\n  KILN_REPOSITORY=registry.example/team docker compose --profile queue up    without a target"
     )]
     Compose(Compose),
+    /// Say what changed between two lockfiles, and what of it needs attention.
+    #[command(
+        after_help = "OLD and NEW are each a lockfile, a folder of lockfiles, an environment (its lockfile), `git:REV` (the workspace's lockfiles then), `git:REV:PATH`, or `-`. With OLD alone, NEW is the lockfiles as they are; without both, OLD is `git:HEAD`.\n\nExamples:\n  kiln diff                                   since the last commit\n  kiln diff git:main --env api                since `main`, one environment\n  kiln diff git:v1.0 git:v1.1 --format markdown\n  kiln diff api queue                         two environments with each other\n  kiln diff git:main --fail-on rebuilt,drift,scripts"
+    )]
+    Diff(Diff),
     /// List what environments are made of.
     List(List),
     /// Let go of what the store has not used for a while.
@@ -241,6 +248,26 @@ pub struct Compose {
     /// Write it to this file instead of stdout.
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Diff {
+    /// The earlier side [default: git:HEAD].
+    pub old: Option<String>,
+    /// The later side [default: the lockfiles as they are].
+    pub new: Option<String>,
+    /// Only this environment; may be given several times.
+    #[arg(short = 'e', long = "env", value_name = "ENV")]
+    pub environments: Vec<String>,
+    /// Exit with 1 if anything differs.
+    #[arg(long)]
+    pub exit_code: bool,
+    /// Exit with 1 if there is a change of these classes, `attention` (all that need it) or `any`.
+    #[arg(long, value_name = "CLASS,...", value_delimiter = ',')]
+    pub fail_on: Vec<String>,
+    /// The most bytes of Markdown; what does not fit is counted.
+    #[arg(long, value_name = "N", default_value_t = 60_000, value_parser = clap::value_parser!(u32).range(1000..))]
+    pub max_bytes: u32,
 }
 
 #[derive(Debug, Args)]

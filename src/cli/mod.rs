@@ -6,6 +6,7 @@ mod build;
 mod check;
 mod compose;
 mod context;
+mod diff;
 mod document;
 mod drift;
 mod errors;
@@ -35,10 +36,10 @@ use std::sync::Arc;
 
 use clap::Parser;
 
-use arguments::{Arguments, Command};
+use arguments::{Arguments, Command, Format};
 use context::Context;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Runs kiln with the process's arguments; its exit code.
 pub fn main() -> ExitCode {
@@ -69,6 +70,9 @@ pub fn main() -> ExitCode {
 }
 
 fn run(context: &Context, command: &Command) -> Result<u8> {
+    if context.format == Format::Markdown && !matches!(command, Command::Diff(_)) {
+        return Err(Error::new("only `kiln diff` writes Markdown").hint("use `--format text` or `--format json`"));
+    }
     match command {
         Command::Init(arguments) => init::run(context, arguments),
         Command::Lock(arguments) => lock::run(context, arguments),
@@ -78,6 +82,7 @@ fn run(context: &Context, command: &Command) -> Result<u8> {
         Command::Run(arguments) => run::run(context, arguments),
         Command::Up(arguments) => up::run(context, arguments),
         Command::Compose(arguments) => compose::run(context, arguments),
+        Command::Diff(arguments) => diff::run(context, arguments),
         Command::List(arguments) => list::run(context, arguments),
         Command::Gc(arguments) => gc::run(context, arguments),
         Command::Store(arguments) => store::run(context, arguments),

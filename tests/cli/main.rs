@@ -9,6 +9,7 @@ mod support;
 mod build;
 mod compose;
 mod definitions;
+mod diff;
 mod languages;
 mod lock;
 mod network;
