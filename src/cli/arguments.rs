@@ -123,7 +123,23 @@ pub enum Command {
     )]
     Diff(Diff),
     /// List what environments are made of.
+    #[command(
+        after_help = "`*` marks what the definition asks for by name.\n\nExamples:\n  kiln list api\n  kiln list --ecosystem pypi --ecosystem npm\n  kiln list --licence AGPL              whose licences say so\n  kiln list --scripts --format json     whose own scripts ran while baking"
+    )]
     List(List),
+    /// Show what needs what, from the lock.
+    #[command(
+        after_help = "`*` marks what the definition asks for by name, `(again)` what is shown above already, `(base)` what the environment stands on.\n\nExamples:\n  kiln tree api --depth 2\n  kiln tree api --invert libssl3      who needs it"
+    )]
+    Tree(Tree),
+    /// Say why a package, or a file, is in an environment.
+    #[command(after_help = "Examples:\n  kiln why api libpq5\n  kiln why api pypi:redis\n  kiln why api /usr/bin/psql")]
+    Why(Why),
+    /// List what `kiln update` would move, and what the definition holds back.
+    #[command(
+        after_help = "Resolves as `kiln update --dry-run` does, and once more without the versions that the definition names.\n\nExamples:\n  kiln outdated\n  kiln outdated api --exit-code      for a scheduled job"
+    )]
+    Outdated(Outdated),
     /// Let go of what the store has not used for a while.
     Gc(Gc),
     /// What the store holds, and where artifacts come from.
@@ -278,6 +294,54 @@ pub struct List {
     /// Only what the definition asks for by name.
     #[arg(long)]
     pub requested: bool,
+    /// Only packages of this ecosystem; may be given several times.
+    #[arg(long = "ecosystem", value_name = "NAME", value_parser = ["debian", "pypi", "npm", "fetch"])]
+    pub ecosystems: Vec<String>,
+    /// Only what is locked for this platform.
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
+    /// Only packages with a licence whose name has this in it.
+    #[arg(long, value_name = "TEXT")]
+    pub licence: Option<String>,
+    /// Only packages whose own scripts run while baking.
+    #[arg(long)]
+    pub scripts: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Tree {
+    /// The environments to show [default: all].
+    #[arg(value_name = "ENV")]
+    pub environments: Vec<String>,
+    /// Begin at this package, and show who needs it.
+    #[arg(short, long, value_name = "NAME")]
+    pub invert: Option<String>,
+    /// How many levels below the first to show.
+    #[arg(long, value_name = "N")]
+    pub depth: Option<usize>,
+    /// Show the base's own packages as well.
+    #[arg(long)]
+    pub base: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Why {
+    /// The environment.
+    #[arg(value_name = "ENV")]
+    pub environment: String,
+    /// A package, or an absolute path in the image.
+    #[arg(value_name = "NAME|/PATH")]
+    pub what: String,
+}
+
+#[derive(Debug, Args)]
+pub struct Outdated {
+    /// The environments to look at [default: all].
+    #[arg(value_name = "ENV")]
+    pub environments: Vec<String>,
+    /// Exit with 1 if `kiln update` would move anything.
+    #[arg(long)]
+    pub exit_code: bool,
 }
 
 #[derive(Debug, Args)]

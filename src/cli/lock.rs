@@ -96,19 +96,19 @@ pub fn relock(
 }
 
 /// What resolving stands on.
-struct Ground {
+pub struct Ground {
     store: Store,
     client: Client,
     sources: Sources,
 }
 
 impl Ground {
-    fn new(context: &Context, workspace: &Workspace) -> Result<Self> {
+    pub fn new(context: &Context, workspace: &Workspace) -> Result<Self> {
         let sources = context.sources(Some(workspace))?;
         Ok(Self { client: context.client(&sources)?, sources, store: context.store()? })
     }
 
-    fn resolver<'g>(&'g self, context: &Context, workspace: &'g Workspace) -> Result<Resolver<'g>> {
+    pub fn resolver<'g>(&'g self, context: &Context, workspace: &'g Workspace) -> Result<Resolver<'g>> {
         let origins = context.language_origins(Some(workspace))?;
         Ok(Resolver::new(&workspace.root, &self.store, &self.client, &self.sources, origins, context.now))
     }
@@ -248,6 +248,12 @@ pub fn read_lockfile(workspace: &Workspace, name: &str) -> Result<Option<Lockfil
         Err(error) => return Err(Error::new(format!("reading {}", path.display())).caused_by(error)),
     };
     Lockfile::parse(&text).map(Some).context(|| format!("reading the lockfile {}", path.display()))
+}
+
+/// The lockfile of an environment; an error with what to do if there is none.
+pub fn locked(workspace: &Workspace, name: &str) -> Result<Lockfile> {
+    read_lockfile(workspace, name)?
+        .ok_or_else(|| Error::no(format!("`{name}` is not locked")).hint(format!("run `kiln lock {name}`")))
 }
 
 /// Writes a lockfile as a whole or not at all, and not if it says the same already.

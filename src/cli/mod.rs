@@ -19,6 +19,7 @@ mod kitchen;
 mod lines;
 mod list;
 mod lock;
+mod outdated;
 mod output;
 mod pins;
 mod progress;
@@ -27,9 +28,11 @@ mod run;
 mod start;
 mod store;
 mod supervise;
+mod tree;
 mod up;
 mod update;
 mod volumes;
+mod why;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -84,6 +87,9 @@ fn run(context: &Context, command: &Command) -> Result<u8> {
         Command::Compose(arguments) => compose::run(context, arguments),
         Command::Diff(arguments) => diff::run(context, arguments),
         Command::List(arguments) => list::run(context, arguments),
+        Command::Tree(arguments) => tree::run(context, arguments),
+        Command::Why(arguments) => why::run(context, arguments),
+        Command::Outdated(arguments) => outdated::run(context, arguments),
         Command::Gc(arguments) => gc::run(context, arguments),
         Command::Store(arguments) => store::run(context, arguments),
         Command::Rules => rules::run(context),

@@ -9,6 +9,7 @@ mod changes;
 mod conflict;
 pub mod diff;
 mod model;
+pub mod needs;
 mod platform_lock;
 mod stale;
 mod write;

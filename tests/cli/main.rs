@@ -14,6 +14,7 @@ mod languages;
 mod lock;
 mod network;
 mod output;
+mod questions;
 mod scripts;
 mod steps;
 mod store;

@@ -7,7 +7,7 @@ mod packages;
 mod report;
 mod rows;
 mod text;
-mod words;
+pub mod words;
 
 use std::collections::BTreeSet;
 

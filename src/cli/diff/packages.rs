@@ -17,7 +17,7 @@ pub fn row(change: &Change<Package>) -> Option<Row> {
     let usual = if change.classes.contains(&Class::Base) { Section::Base } else { Section::Packages };
     let kind = if package.ecosystem == "debian" { "deb" } else { &package.ecosystem };
     let mut row = Row::new(section(change, usual), letter(change), kind, &package.name);
-    let asked = |side: &Option<Package>| side.as_ref().map(|package| package.requested.is_some());
+    let asked = |side: &Option<Package>| side.as_ref().map(is_asked_for);
     row.letters[1] = match (asked(&change.old), asked(&change.new)) {
         (Some(false), Some(true)) => '+',
         (Some(true), Some(false)) => '-',
@@ -36,6 +36,11 @@ pub fn row(change: &Change<Package>) -> Option<Row> {
         }
     }
     Some(row)
+}
+
+/// Whether the definition asks for it: what is only there to build others is asked for by these.
+fn is_asked_for(package: &Package) -> bool {
+    package.requested.is_some() && package.build_for.is_empty()
 }
 
 /// One row for all packages of which nothing is new but what was seen of them.
