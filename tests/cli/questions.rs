@@ -282,3 +282,51 @@ fn outdated_says_what_moves_and_what_is_held_back() {
     "#);
     assert_eq!(context.lockfile("api"), before, "a question moves nothing");
 }
+
+#[test]
+fn why_names_the_owner_of_a_path() {
+    let context = TestContext::new(&shop());
+    context.define("api", &["alone", "core"]);
+    let text = std::fs::read_to_string(context.workspace().join("envs/api.toml")).unwrap();
+    context.write("envs/api.toml", text + "[[copy]]\nfrom = \"own\"\nto = \"/usr/share/alone/version\"\n");
+    context.write("own", "mine\n");
+    context.ok(&["lock"]);
+    assert_snapshot!(context.kiln(&["why", "api", "/usr/share/core/version"]).shown, @"
+    exit 1
+    --- stderr
+    error: the image of `api` for [PLATFORM] is not in the store, so it is not known whose /usr/share/core/version is
+
+    hint: `kiln build api` bakes it; then ask again
+    ");
+    context.ok(&["build"]);
+    assert_snapshot!(context.kiln(&["why", "api", "/usr/share/core/version"]).shown, @"
+    exit 0
+    --- stdout
+    a file of 7 bytes, mode 0644, sha256 [HASH]: by the package core 2 (layer `debian-5`)
+      from core_2_all.deb, sha256 [HASH]
+    ");
+    assert_snapshot!(context.kiln(&["why", "api", "/usr/share/alone//version"]).shown, @"
+    exit 0
+    --- stdout
+    /usr/share/alone//version is /usr/share/alone/version
+    a file of 5 bytes, mode 0644, sha256 [HASH]: by local files in /usr/share/alone/version (layer `copy-1`)
+    before that, a file of 8 bytes, mode 0644, sha256 [HASH]: by the package alone 1 (layer `debian-2`)
+    ");
+    assert_snapshot!(context.kiln(&["why", "api", "/usr/share/"]).shown, @"
+    exit 0
+    --- stdout
+    /usr/share/ is /usr/share
+    a folder of 2 packages: core 2, alone 1
+    ");
+    assert_snapshot!(context.kiln(&["why", "api", "/usr/nothing"]).shown, @"
+    exit 1
+    --- stderr
+    error: the image of `api` for [PLATFORM] has no /usr/nothing
+
+    hint: paths are those of the image; what starts a container may add files of its own
+    ");
+    let json = context.ok(&["why", "api", "/usr/share/core/version", "--format", "json"]).stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["why"]["touches"][0]["by"], "core 2");
+    assert_eq!(json["why"]["artifact"]["path"], "pool/main/core_2_all.deb");
+}
