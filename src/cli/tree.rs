@@ -13,6 +13,9 @@ use crate::error::{Error, Kind, Result};
 use crate::lock::needs::{Id, Needs};
 use crate::workspace::nearest;
 
+/// The most levels that are shown, whatever a lockfile says.
+const DEEPEST: usize = 200;
+
 /// A package where it stands in a tree.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -95,7 +98,7 @@ impl<'l> Growing<'_, 'l> {
         let below = if self.arguments.invert.is_some() { &node.needed_by } else { &node.needs };
         // What the base is made of is the same everywhere, and deep.
         let folded = node.is_base() && !self.arguments.base && self.arguments.invert.is_none();
-        let deepest = self.arguments.depth.is_some_and(|most| depth >= most);
+        let deepest = depth >= self.arguments.depth.unwrap_or(DEEPEST).min(DEEPEST);
         let again = !below.is_empty() && !folded && !deepest && !self.shown.insert(id);
         let open = !folded && !deepest && !again;
         let versions = node.versions().into_iter().map(str::to_owned).collect();

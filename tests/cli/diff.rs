@@ -244,6 +244,20 @@ fn two_lockfiles_whatever_they_are_called() {
 }
 
 #[test]
+fn a_workspace_below_the_top_of_its_repository() {
+    let context = TestContext::new(&shop());
+    context.define("api", &["curl"]);
+    context.ok(&["lock"]);
+    git(&context, &["init", "-q", ".."]);
+    git(&context, &["add", "."]);
+    git(&context, &["commit", "-q", "-m", "as it was"]);
+    for arguments in [&["diff"][..], &["diff", "git:HEAD:work/lockfiles"], &["-C", "lockfiles", "diff"]] {
+        let run = context.ok(arguments);
+        assert!(run.stdout.contains("No differences: both sides lock the same 1 package."), "{}", run.shown);
+    }
+}
+
+#[test]
 fn a_lockfile_from_standard_input() {
     let context = moved();
     let mut command = context.command(&["diff", "-", "api"]);
@@ -487,6 +501,136 @@ fn each_class_in_markdown() {
     | | | name | change | size | |
     |---|---|---|---|---:|---|
     | changed (asked for no longer) | <code>deb</code> | <code>web</code> | <code>1.0</code> |  | <code>asked for no longer  needed by +more</code> |
+    ");
+}
+
+/// The classes that the lockfiles above do not have between them.
+fn the_others() -> TestContext {
+    let context = TestContext::new(&later());
+    let steps =
+        "[[copy]]\nfrom = \"app\"\nto = \"/app\"\n[[run]]\nscript = \"echo one\"\n[[run]]\nscript = \"echo two\"\n";
+    context.write("app/main", "one");
+    context.write("envs/api.toml", definition(&["web", "curl"], &["linux/amd64", "linux/arm64"], "") + steps);
+    context.ok(&["lock"]);
+    let ending = |image: &str, uid: u32| {
+        format!(
+            "\n[accounts.\"linux/amd64\".users]\napp = {uid}\n\n[[output]]\nplatform = \"linux/amd64\"\nplatform-lock = \"{}\"\n\
+             image = \"{}\"\nlayers = [\n    {{ name = \"base\", diff-id = \"{}\", digest = \"{}\", size = 1000 }},\n]\n",
+            "5".repeat(64),
+            image.repeat(64),
+            image.repeat(64),
+            image.repeat(64),
+        )
+    };
+    edit_package(&context, "curl", |text| text.replace(" }", ", scripts = \"none\", licences = [\"MIT\"] }"));
+    context.edit_lockfile("api", |text| format!("{text}{}", ending("6", 100)));
+    commit(&context);
+    context.edit_lockfile("api", |text| {
+        let text = text.replace(&ending("6", 100), &ending("7", 101));
+        let text = text
+            .replace("platforms = [\n    \"linux/amd64\",\n    \"linux/arm64\",\n]", "platforms = [\"linux/amd64\"]");
+        let local = text.find("[[local]]").unwrap();
+        let hash = local + text[local..].find("sha256 = \"").unwrap() + 10;
+        let text = format!("{}{}{}", &text[..hash], "8".repeat(64), &text[hash + 64..]);
+        text.replace("echo one", "echo")
+            .replace("echo two", "echo one")
+            .replace("script = \"echo\"", "script = \"echo two\"")
+    });
+    let bytes = |text: &str| {
+        let hash = text.find("sha256 = \"").unwrap() + 10;
+        format!("{}{}{}", &text[..hash], "9".repeat(64), &text[hash + 64..]).replace("MIT", "GPL-3+")
+    };
+    edit_package(&context, "curl", |text| bytes(&text.replace("version = \"8\"", "version = \"8.0\"")));
+    edit_package(&context, "lib", |text| text.replace("source = \"lib\"", "source = \"libs\""));
+    edit_package(&context, "web", |text| text.replace("architecture = \"all\"", "architecture = \"amd64\""));
+    edit_package(&context, "more", |text| text.replace(" }", ", scripts = \"none\" }"));
+    context
+}
+
+#[test]
+fn the_other_classes_in_text() {
+    let context = the_others();
+    assert_snapshot!(diff(&context, &[]), @"
+    exit 0
+    --- stdout
+    <<< git:HEAD ([COMMIT])  api  sha256:[HASH]  dated 2026-09-21T12:13:20Z
+    >>> lockfiles  api  sha256:[HASH]  dated 2026-09-21T12:13:20Z
+
+    Attention
+    [! ] api   [PLATFORM]  sha256:[HASH] -> sha256:[HASH]    the same lock gave another image (drift)  1 of 1 layer changed
+    [C ] user  app          100 -> 101                                      another number: volumes are owned by numbers
+
+    Environments and platforms
+    [R ] platform  linux/arm64
+
+    Packages
+    [U*] deb  curl  8 -> 8.0    licences +GPL-3+ -MIT
+    [C*] deb  web   1.0         differs in architecture
+    [C.] deb  lib   1:0.9       source lib 1:0.9 -> libs 1:0.9
+
+    Steps and files
+    [C ] files  app       1 file, [HASH] -> 1 file, [HASH]
+    [C ] run    echo one  step 2 -> step 3
+    [C ] run    echo two  step 3 -> step 2
+
+    Not in the images
+    [C ] seen  1 package  what was seen in them (scripts, licences, sizes) is noted on one side only, or more of it
+
+    2 need attention, 1 drift, 1 renumbered, 1 upgraded, 1 licence change, 1 source change, 1 placement change, 1 platform, 2 steps, 1 folder or file copied, 1 observed; 0 packages unchanged
+    ");
+    let names = "drift,renumbered,licence,source,placement,platform,step,files,observed";
+    for name in names.split(',') {
+        assert_eq!(context.kiln(&["diff", "--fail-on", name]).code, Some(1), "{name}");
+    }
+}
+
+#[test]
+fn the_other_classes_in_markdown() {
+    let context = the_others();
+    assert_snapshot!(diff(&context, &["--format", "markdown"]), @"
+    exit 0
+    --- stdout
+    <!-- kiln diff -->
+    ### kiln diff
+
+    <code>git&#58;HEAD ([COMMIT])</code> -> <code>lockfiles</code>
+
+    2 need attention, 1 drift, 1 renumbered, 1 upgraded, 1 licence change, 1 source change, 1 placement change, 1 platform, 2 steps, 1 folder or file copied, 1 observed; 0 packages unchanged
+
+    #### Attention
+
+    | | | name | change | size | |
+    |---|---|---|---|---:|---|
+    | drift | <code>api</code> | <code>[PLATFORM]</code> | <code>sha256&#58;[HASH] -&#62; sha256&#58;[HASH]</code> |  | <code>the same lock gave another image (drift)  1 of 1 layer changed</code> |
+    | changed | <code>user</code> | <code>app</code> | <code>100 -&#62; 101</code> |  | <code>another number&#58; volumes are owned by numbers</code> |
+
+    #### Environments and platforms
+
+    | | | name | change | size | |
+    |---|---|---|---|---:|---|
+    | removed | <code>platform</code> | <code>linux/arm64</code> |  |  |  |
+
+    #### Packages
+
+    | | | name | change | size | |
+    |---|---|---|---|---:|---|
+    | upgraded (asked for) | <code>deb</code> | <code>curl</code> | <code>8 -&#62; 8.0</code> |  | <code>licences +GPL-3+ -MIT</code> |
+    | changed (asked for) | <code>deb</code> | <code>web</code> | <code>1.0</code> |  | <code>differs in architecture</code> |
+    | changed | <code>deb</code> | <code>lib</code> | <code>1&#58;0.9</code> |  | <code>source lib 1&#58;0.9 -&#62; libs 1&#58;0.9</code> |
+
+    #### Steps and files
+
+    | | | name | change | size | |
+    |---|---|---|---|---:|---|
+    | changed | <code>files</code> | <code>app</code> | <code>1 file, [HASH] -&#62; 1 file, [HASH]</code> |  |  |
+    | changed | <code>run</code> | <code>echo one</code> | <code>step 2 -&#62; step 3</code> |  |  |
+    | changed | <code>run</code> | <code>echo two</code> | <code>step 3 -&#62; step 2</code> |  |  |
+
+    #### Not in the images
+
+    | | | name | change | size | |
+    |---|---|---|---|---:|---|
+    | changed | <code>seen</code> | <code>1 package</code> | <code>what was seen in them (scripts, licences, sizes) is noted on one side only, or more of it</code> |  |  |
     ");
 }
 

@@ -78,7 +78,7 @@ impl Revision {
         if self.kind(path)?.as_deref() != Some("tree") {
             return Ok(None);
         }
-        let list = self.git(&["ls-tree", "-z", "--name-only", &self.object(path)], LIST)?;
+        let list = self.git(&["ls-tree", "--full-tree", "-z", "--name-only", &self.object(path)], LIST)?;
         let names = list.split(|byte| *byte == 0).filter(|name| !name.is_empty());
         Ok(Some(names.filter_map(|name| String::from_utf8(name.to_vec()).ok()).collect()))
     }

@@ -43,8 +43,11 @@ pub fn arrow(old: Option<String>, new: Option<String>) -> String {
     }
 }
 
-/// By how many bytes something grew or shrank: `+1.2 KiB`.
+/// By how many bytes something grew or shrank: `+1.2 KiB`; nothing if it did neither.
 pub fn delta(old: u64, new: u64) -> String {
+    if old == new {
+        return String::new();
+    }
     let sign = if new < old { '-' } else { '+' };
     format!("{sign}{}", bytes(new.abs_diff(old)))
 }
