@@ -7,6 +7,7 @@
 mod support;
 
 mod build;
+mod changes;
 mod compose;
 mod definitions;
 mod diff;
