@@ -41,7 +41,15 @@ impl Stack {
         self.folders.add(&part.directories);
         let parts = vec![part];
         let directories = self.folders.of(&parts);
-        self.layers.push(Planned { name, note, directories, parts, disjoint: false, foreign: None });
+        self.layers.push(Planned {
+            name,
+            note,
+            directories,
+            parts,
+            owners: Vec::new(),
+            disjoint: false,
+            foreign: None,
+        });
         Ok(())
     }
 }

@@ -81,7 +81,7 @@ pub fn stack(graph: &Graph<'_>, image: &BaseImage) -> Result<Stack> {
         let directories = stack.folders.of(&parts);
         let note = image.configuration.created_by.get(index).cloned().unwrap_or_default();
         let (name, foreign) = (format!("base-{}", index + 1), Some(layer.clone()));
-        stack.layers.push(Planned { name, note, directories, parts, disjoint: false, foreign });
+        stack.layers.push(Planned { name, note, directories, parts, owners: Vec::new(), disjoint: false, foreign });
     }
     if !graph.lock.environment.users.is_empty() {
         let part = users(graph, &stack).context(|| "adding the definition's users")?;

@@ -9,6 +9,7 @@ use super::base_image;
 use super::bins::Bin;
 use super::graph::{Graph, Ready};
 use super::languages;
+use super::owners::{self, Trace};
 use super::plan::{self, Folders, Planned};
 use super::stages::{self, StageResult};
 use super::{Baked, Observed};
@@ -62,6 +63,12 @@ pub fn stages(graph: &Graph<'_>) -> Result<Vec<StageResult>> {
 /// What the image's tree is made of, in order.
 pub fn tree(graph: &Graph<'_>) -> Result<Vec<Extraction>> {
     Ok(plan::extractions(&composition(graph, false)?.layers))
+}
+
+/// Whose a path of the image is.
+pub fn trace(graph: &Graph<'_>, path: &str) -> Result<Trace> {
+    let composition = composition(graph, false)?;
+    owners::trace(&composition.layers, &composition.stages, path)
 }
 
 /// Makes everything that the image is put together of; with `layers`, they are put together while scripts run.
@@ -202,6 +209,7 @@ fn bins(
             note: names.join(", "),
             directories: folders.of(&parts),
             parts,
+            owners: names,
             disjoint: true,
             foreign: None,
         })
@@ -223,6 +231,7 @@ fn lock_layer(graph: &Graph<'_>, lock: &PlatformLock, folders: &Folders) -> Resu
         note: "the lock that this image was made from".to_owned(),
         directories,
         parts: vec![part],
+        owners: Vec::new(),
         disjoint: false,
         foreign: None,
     })

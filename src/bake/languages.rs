@@ -274,14 +274,8 @@ fn push(stack: &mut Stack, language: &'static str, parts: Vec<(&PlatformPackage,
     stack.key = Digest::of(&canonical::to_vec(&(FORMAT, stack.key, language, contents))?);
     for (bin, (parts, names)) in bins {
         let directories = stack.folders.of(&parts);
-        stack.layers.push(Planned {
-            name: bin.name(),
-            note: names.join(", "),
-            directories,
-            parts,
-            disjoint: true,
-            foreign: None,
-        });
+        let (name, note, owners) = (bin.name(), names.join(", "), names);
+        stack.layers.push(Planned { name, note, directories, parts, owners, disjoint: true, foreign: None });
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ mod compare;
 mod compose;
 mod graph;
 mod languages;
+mod owners;
 mod plan;
 mod sources;
 mod stages;
@@ -37,6 +38,7 @@ use crate::store::Store;
 
 pub use compare::{Difference, compare};
 pub use compose::{LOCK_PATH, platform as oci_platform};
+pub use owners::{Touch, Trace};
 pub use stages::StageResult;
 
 /// Where an artifact of a package may be had.
@@ -192,4 +194,10 @@ pub fn container_config(bakery: &Bakery<'_>, lockfile: &Lockfile, lock: &Platfor
 /// What the image's tree is made of, the lock it carries included, in order, for a sandbox to put together.
 pub fn tree(bakery: &Bakery<'_>, lockfile: &Lockfile, lock: &PlatformLock) -> Result<Vec<Extraction>> {
     compose::tree(&Graph::new(bakery, lockfile, lock)?)
+}
+
+/// Whose a path of an image is. What the store does not have any more of what the image is put together of is made
+/// again.
+pub fn trace(bakery: &Bakery<'_>, lockfile: &Lockfile, lock: &PlatformLock, path: &str) -> Result<Trace> {
+    compose::trace(&Graph::new(bakery, lockfile, lock)?, path)
 }

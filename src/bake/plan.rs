@@ -15,6 +15,8 @@ pub struct Planned {
     pub note: String,
     pub directories: Vec<Entry>,
     pub parts: Vec<Part>,
+    /// The package that each part is of, with its version; none where no package is.
+    pub owners: Vec<String>,
     /// Whether it shares nothing but folders with the layers beside it that say so too.
     pub disjoint: bool,
     /// The layer itself, if another tool has made it: the parts are what it holds.
@@ -60,6 +62,7 @@ impl Planned {
             note: note.to_owned(),
             directories: stage.part.directories.clone(),
             parts: vec![stage.part.clone()],
+            owners: Vec::new(),
             disjoint: false,
             foreign: None,
         }
@@ -210,6 +213,7 @@ mod tests {
             note: String::new(),
             directories: Vec::new(),
             parts: vec![part(&["usr/lib"], &[("lib", "usr/lib"), ("var/run", "/run"), ("a", "b"), ("b", "a")])],
+            owners: Vec::new(),
             disjoint: false,
             foreign: None,
         }];

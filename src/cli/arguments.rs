@@ -58,6 +58,8 @@ pub struct Global {
 pub enum Format {
     Text,
     Json,
+    /// For comments on pull requests; `kiln diff` has it.
+    Markdown,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -120,8 +122,29 @@ pub enum Command {
         after_help = "Prints REGISTRY/REPOSITORY@sha256:DIGEST. Blobs that the registry has are skipped, or taken from its other repositories. Logins are those of docker and podman. If all platforms of the environment are pinned, their index is what the tag stands for.\n\nExamples:\n  kiln push api registry.example/team/api:1.4\n  kiln push api --target qa                the repository of [targets.qa] in kiln.toml\n  kiln push api registry.example/team/api:1.4 --immutable"
     )]
     Push(Push),
+    /// Say what changed between two lockfiles, and what of it needs attention.
+    #[command(
+        after_help = "OLD and NEW are each a lockfile, a folder of lockfiles, an environment (its lockfile), `git:REV` (the workspace's lockfiles then), `git:REV:PATH`, or `-`. With OLD alone, NEW is the lockfiles as they are; without both, OLD is `git:HEAD`.\n\nExamples:\n  kiln diff                                   since the last commit\n  kiln diff git:main --env api                since `main`, one environment\n  kiln diff git:v1.0 git:v1.1 --format markdown\n  kiln diff api queue                         two environments with each other\n  kiln diff git:main --fail-on rebuilt,drift,scripts"
+    )]
+    Diff(Diff),
     /// List what environments are made of.
+    #[command(
+        after_help = "`*` marks what the definition asks for by name.\n\nExamples:\n  kiln list api\n  kiln list --ecosystem pypi --ecosystem npm\n  kiln list --licence AGPL              whose licences say so\n  kiln list --scripts --format json     whose own scripts ran while baking"
+    )]
     List(List),
+    /// Show what needs what, from the lock.
+    #[command(
+        after_help = "`*` marks what the definition asks for by name, `(again)` what is shown above already, `(base)` what the environment stands on.\n\nExamples:\n  kiln tree api --depth 2\n  kiln tree api --invert libssl3      who needs it"
+    )]
+    Tree(Tree),
+    /// Say why a package, or a file, is in an environment.
+    #[command(after_help = "Examples:\n  kiln why api libpq5\n  kiln why api pypi:redis\n  kiln why api /usr/bin/psql")]
+    Why(Why),
+    /// List what `kiln update` would move, and what the definition holds back.
+    #[command(
+        after_help = "Resolves as `kiln update --dry-run` does, and once more without the versions that the definition names.\n\nExamples:\n  kiln outdated\n  kiln outdated api --exit-code      for a scheduled job"
+    )]
+    Outdated(Outdated),
     /// Let go of what the store has not used for a while.
     Gc(Gc),
     /// What the store holds, and where artifacts come from.
@@ -268,6 +291,26 @@ pub struct Push {
 }
 
 #[derive(Debug, Args)]
+pub struct Diff {
+    /// The earlier side [default: git:HEAD].
+    pub old: Option<String>,
+    /// The later side [default: the lockfiles as they are].
+    pub new: Option<String>,
+    /// Only this environment; may be given several times.
+    #[arg(short = 'e', long = "env", value_name = "ENV")]
+    pub environments: Vec<String>,
+    /// Exit with 1 if anything differs.
+    #[arg(long)]
+    pub exit_code: bool,
+    /// Exit with 1 if there is a change of these classes, `attention` (all that need it) or `any`.
+    #[arg(long, value_name = "CLASS,...", value_delimiter = ',')]
+    pub fail_on: Vec<String>,
+    /// The most bytes of Markdown; what does not fit is counted.
+    #[arg(long, value_name = "N", default_value_t = 60_000, value_parser = clap::value_parser!(u32).range(1000..))]
+    pub max_bytes: u32,
+}
+
+#[derive(Debug, Args)]
 pub struct List {
     /// The environments to list [default: all].
     #[arg(value_name = "ENV")]
@@ -275,6 +318,54 @@ pub struct List {
     /// Only what the definition asks for by name.
     #[arg(long)]
     pub requested: bool,
+    /// Only packages of this ecosystem; may be given several times.
+    #[arg(long = "ecosystem", value_name = "NAME", value_parser = ["debian", "pypi", "npm", "fetch"])]
+    pub ecosystems: Vec<String>,
+    /// Only what is locked for this platform.
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
+    /// Only packages with a licence whose name has this in it.
+    #[arg(long, value_name = "TEXT")]
+    pub licence: Option<String>,
+    /// Only packages whose own scripts run while baking.
+    #[arg(long)]
+    pub scripts: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Tree {
+    /// The environments to show [default: all].
+    #[arg(value_name = "ENV")]
+    pub environments: Vec<String>,
+    /// Begin at this package, and show who needs it.
+    #[arg(short, long, value_name = "NAME")]
+    pub invert: Option<String>,
+    /// How many levels below the first to show.
+    #[arg(long, value_name = "N")]
+    pub depth: Option<usize>,
+    /// Show the base's own packages as well.
+    #[arg(long)]
+    pub base: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Why {
+    /// The environment.
+    #[arg(value_name = "ENV")]
+    pub environment: String,
+    /// A package, or an absolute path in the image.
+    #[arg(value_name = "NAME|/PATH")]
+    pub what: String,
+}
+
+#[derive(Debug, Args)]
+pub struct Outdated {
+    /// The environments to look at [default: all].
+    #[arg(value_name = "ENV")]
+    pub environments: Vec<String>,
+    /// Exit with 1 if `kiln update` would move anything.
+    #[arg(long)]
+    pub exit_code: bool,
 }
 
 #[derive(Debug, Args)]

@@ -57,7 +57,7 @@ pub fn relock(
         true => Some(Ground::new(context, workspace)?),
         false => None,
     };
-    let registry = ground.as_ref().map(|ground| context.registry(&ground.client));
+    let registry = ground.as_ref().map(|ground| ground.registry(context));
     let resolver = ground.as_ref().zip(registry.as_ref());
     let resolver = resolver.map(|(ground, registry)| ground.resolver(context, workspace, registry)).transpose()?;
     for (name, Comparison { settings, lockfile: old, reasons, .. }) in compared {
@@ -99,19 +99,23 @@ pub fn relock(
 }
 
 /// What resolving stands on.
-struct Ground {
+pub struct Ground {
     store: Store,
     client: Client,
     sources: Sources,
 }
 
 impl Ground {
-    fn new(context: &Context, workspace: &Workspace) -> Result<Self> {
+    pub fn new(context: &Context, workspace: &Workspace) -> Result<Self> {
         let sources = context.sources(Some(workspace))?;
         Ok(Self { client: context.client(&sources)?, sources, store: context.store()? })
     }
 
-    fn resolver<'g>(
+    pub fn registry(&self, context: &Context) -> Registry<'_> {
+        context.registry(&self.client)
+    }
+
+    pub fn resolver<'g>(
         &'g self,
         context: &Context,
         workspace: &'g Workspace,
@@ -256,6 +260,12 @@ pub fn read_lockfile(workspace: &Workspace, name: &str) -> Result<Option<Lockfil
         Err(error) => return Err(Error::new(format!("reading {}", path.display())).caused_by(error)),
     };
     Lockfile::parse(&text).map(Some).context(|| format!("reading the lockfile {}", path.display()))
+}
+
+/// The lockfile of an environment; an error with what to do if there is none.
+pub fn locked(workspace: &Workspace, name: &str) -> Result<Lockfile> {
+    read_lockfile(workspace, name)?
+        .ok_or_else(|| Error::no(format!("`{name}` is not locked")).hint(format!("run `kiln lock {name}`")))
 }
 
 /// Writes a lockfile as a whole or not at all, and not if it says the same already.

@@ -6,6 +6,7 @@ mod build;
 mod check;
 mod compose;
 mod context;
+mod diff;
 mod document;
 mod drift;
 mod errors;
@@ -18,6 +19,7 @@ mod kitchen;
 mod lines;
 mod list;
 mod lock;
+mod outdated;
 mod output;
 mod pins;
 mod progress;
@@ -27,19 +29,21 @@ mod run;
 mod start;
 mod store;
 mod supervise;
+mod tree;
 mod up;
 mod update;
 mod volumes;
+mod why;
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
 
-use arguments::{Arguments, Command};
+use arguments::{Arguments, Command, Format};
 use context::Context;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Runs kiln with the process's arguments; its exit code.
 pub fn main() -> ExitCode {
@@ -70,6 +74,9 @@ pub fn main() -> ExitCode {
 }
 
 fn run(context: &Context, command: &Command) -> Result<u8> {
+    if context.format == Format::Markdown && !matches!(command, Command::Diff(_)) {
+        return Err(Error::new("only `kiln diff` writes Markdown").hint("use `--format text` or `--format json`"));
+    }
     match command {
         Command::Init(arguments) => init::run(context, arguments),
         Command::Lock(arguments) => lock::run(context, arguments),
@@ -80,7 +87,11 @@ fn run(context: &Context, command: &Command) -> Result<u8> {
         Command::Up(arguments) => up::run(context, arguments),
         Command::Compose(arguments) => compose::run(context, arguments),
         Command::Push(arguments) => push::run(context, arguments),
+        Command::Diff(arguments) => diff::run(context, arguments),
         Command::List(arguments) => list::run(context, arguments),
+        Command::Tree(arguments) => tree::run(context, arguments),
+        Command::Why(arguments) => why::run(context, arguments),
+        Command::Outdated(arguments) => outdated::run(context, arguments),
         Command::Gc(arguments) => gc::run(context, arguments),
         Command::Store(arguments) => store::run(context, arguments),
         Command::Rules => rules::run(context),

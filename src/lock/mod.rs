@@ -7,7 +7,9 @@
 
 mod changes;
 mod conflict;
+pub mod diff;
 mod model;
+pub mod needs;
 mod platform_lock;
 mod stale;
 mod write;

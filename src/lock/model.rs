@@ -37,7 +37,7 @@ pub struct Lockfile {
 }
 
 /// A signed index that pins were taken from.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Evidence {
     pub name: String,
@@ -54,7 +54,7 @@ pub struct Evidence {
 }
 
 /// A package at one version.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Package {
     pub ecosystem: String,
@@ -82,7 +82,7 @@ pub struct Package {
 }
 
 /// One downloaded file.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Artifact {
     /// Where its origin keeps it; for a local file, where the workspace does.
@@ -103,7 +103,7 @@ pub struct Artifact {
     #[serde(default)]
     pub built: bool,
     /// Of an image: its configuration and its layers, the lowest first.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub blobs: Vec<Blob>,
     /// Whether its scripts run, seen when it was first fetched.
     #[serde(default)]
@@ -156,7 +156,7 @@ pub struct Blob {
 }
 
 /// Files of the workspace, as a `[[copy]]` takes them.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Local {
     /// The file or folder, relative to the workspace.
@@ -184,7 +184,7 @@ pub enum Scripts {
 }
 
 /// What building for one platform gave.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Output {
     pub platform: Platform,

@@ -182,7 +182,7 @@ impl PlatformLock {
 }
 
 /// A step with the hash of what it takes; a lockfile that has been read has one for each.
-fn platform_step(lockfile: &Lockfile, step: &Step, platform: Platform) -> Option<PlatformStep> {
+pub(super) fn platform_step(lockfile: &Lockfile, step: &Step, platform: Platform) -> Option<PlatformStep> {
     Some(match step {
         Step::Fetch(fetch) => PlatformStep::Fetch {
             name: fetch.name().to_owned(),

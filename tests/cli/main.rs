@@ -8,13 +8,16 @@ mod support;
 
 mod base_image;
 mod build;
+mod changes;
 mod compose;
 mod definitions;
+mod diff;
 mod languages;
 mod lock;
 mod network;
 mod output;
 mod push;
+mod questions;
 mod scripts;
 mod steps;
 mod store;

@@ -31,6 +31,10 @@ fn every_report_is_json_with_its_schema() {
         (&["build"], "build"),
         (&["build", "--print"], "plan"),
         (&["list"], "list"),
+        (&["tree"], "tree"),
+        (&["why", "api", "web"], "why"),
+        (&["outdated"], "outdated"),
+        (&["diff", "api", "api"], "diff"),
         (&["rules"], "rules"),
         (&["store", "path"], "path"),
         (&["store", "usage"], "usage"),
@@ -64,13 +68,13 @@ fn lists() {
     assert_snapshot!(context.kiln(&["list"]).shown, @"
     exit 0
     --- stdout
-    api . lib  1.2  test/stable
-    api * web  1.0  test/stable
+    api . debian  lib  1.2  664 B  test/stable
+    api * debian  web  1.0  676 B  test/stable
     ");
     assert_snapshot!(context.kiln(&["list", "--requested"]).shown, @"
     exit 0
     --- stdout
-    api * web  1.0  test/stable
+    api * debian  web  1.0  676 B  test/stable
     ");
     context.define("second", &["lib"]);
     assert_snapshot!(context.kiln(&["list"]).shown, @"
