@@ -83,6 +83,14 @@ pub enum Command {
         after_help = "Examples:\n  kiln init demo --build    a workspace in `demo`, locked and baked\n  kiln init                 a workspace here"
     )]
     Init(Init),
+    /// Ask for packages in a definition, then lock it.
+    #[command(
+        after_help = "Without an ecosystem, names are Debian's. The definition's comments and order stay; if it cannot be locked, it is left as it was. Packages of Python and npm that are added without a version are asked for from the locked one on.\n\nExamples:\n  kiln add api curl debian:git=1:2.47*\n  kiln add api 'pypi:httpx>=0.27' pypi:celery[redis]\n  kiln add website npm:bootstrap@5 --dry-run"
+    )]
+    Add(Add),
+    /// Ask no longer for packages in a definition, then lock it.
+    #[command(after_help = "Examples:\n  kiln remove api curl\n  kiln remove api pypi:httpx npm:bootstrap")]
+    Remove(Remove),
     /// Resolve what the definitions ask for and the locks do not hold.
     #[command(
         after_help = "Keeps every pin that still satisfies the definition; `kiln update` moves pins.\n\nExamples:\n  kiln lock                 lock all environments\n  kiln lock api --check     say why `api` is stale, and write nothing"
@@ -132,6 +140,38 @@ pub struct Init {
     /// Lock the environment against the archive as it is today, and bake it.
     #[arg(long)]
     pub build: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Add {
+    /// The environment.
+    #[arg(value_name = "ENV")]
+    pub environment: String,
+    /// What to ask for: debian:NAME[=VERSION], pypi:REQUIREMENT or npm:NAME[@RANGE].
+    #[arg(value_name = "WHAT", required = true)]
+    pub packages: Vec<String>,
+    /// Change the definition alone.
+    #[arg(long)]
+    pub no_lock: bool,
+    /// Say what would change, and write nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Remove {
+    /// The environment.
+    #[arg(value_name = "ENV")]
+    pub environment: String,
+    /// What not to ask for any more, by name; debian:, pypi: or npm: before it if it may be several.
+    #[arg(value_name = "WHAT", required = true)]
+    pub packages: Vec<String>,
+    /// Change the definition alone.
+    #[arg(long)]
+    pub no_lock: bool,
+    /// Say what would change, and write nothing.
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Args)]

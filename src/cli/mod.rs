@@ -1,8 +1,10 @@
 //! The command line: one file per command. Arguments in, one operation called, output printed; nothing
 //! outside this folder prints or reads the environment.
 
+mod add;
 mod arguments;
 mod build;
+mod change;
 mod check;
 mod compose;
 mod context;
@@ -21,6 +23,7 @@ mod lock;
 mod output;
 mod pins;
 mod progress;
+mod remove;
 mod rules;
 mod run;
 mod start;
@@ -71,6 +74,8 @@ pub fn main() -> ExitCode {
 fn run(context: &Context, command: &Command) -> Result<u8> {
     match command {
         Command::Init(arguments) => init::run(context, arguments),
+        Command::Add(arguments) => add::run(context, arguments),
+        Command::Remove(arguments) => remove::run(context, arguments),
         Command::Lock(arguments) => lock::run(context, arguments),
         Command::Update(arguments) => update::run(context, arguments),
         Command::Build(arguments) => build::run(context, arguments),

@@ -3,8 +3,10 @@
 //! TOML text becomes typed settings here, and every complaint about it points at the offending text.
 //! Nothing here knows the network, the store, or what a lockfile says.
 
+mod asked;
 mod definition;
 mod diagnostic;
+mod edit;
 mod languages;
 mod platform;
 mod ports;
@@ -21,7 +23,9 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::Spanned;
 
-pub use definition::load;
+pub use asked::{Asked, Ecosystem};
+pub use definition::{load, origin_of};
+pub use edit::{Edit, Effect};
 pub use platform::Platform;
 pub use ports::{Exposed, Protocol, Published};
 pub use settings::{Base, Debian, ForeignLock, Healthcheck, ImageSettings, Npm, Python, Settings, Source, Suite, User};
@@ -44,6 +48,8 @@ pub struct Workspace {
     pub origins: BTreeMap<String, Vec<String>>,
     /// Places that run environments, by name, from `[targets]`.
     targets: BTreeMap<String, Target>,
+    /// Texts of definitions that count in place of the files'.
+    drafts: BTreeMap<String, String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -82,7 +88,12 @@ impl Workspace {
         let shown = Path::new("kiln.toml");
         let text = read(&root.join(shown), MAXIMUM_SIZE)?;
         let file: File = toml::from_str(&text).map_err(|error| diagnostic::toml(shown, &text, &error))?;
-        let mut workspace = Self { root: root.to_owned(), origins: addresses(file.origins), targets: BTreeMap::new() };
+        let mut workspace = Self {
+            root: root.to_owned(),
+            origins: addresses(file.origins),
+            targets: BTreeMap::new(),
+            drafts: BTreeMap::new(),
+        };
         let complain = |span: Range<usize>, message: &str| diagnostic::at(shown, &text, span, message);
         workspace.targets = targets::check(file.targets, &workspace.environments()?, &complain)?;
         Ok(workspace)
@@ -163,6 +174,21 @@ impl Workspace {
     /// Where the definition of `environment` is.
     pub fn definition_path(&self, environment: &str) -> PathBuf {
         self.root.join("envs").join(format!("{environment}.toml"))
+    }
+
+    /// The same workspace as it would be if a definition's text were this.
+    pub fn with_draft(&self, definition: &str, text: String) -> Self {
+        let mut workspace = self.clone();
+        workspace.drafts.insert(definition.to_owned(), text);
+        workspace
+    }
+
+    /// The text of a definition.
+    pub fn definition_text(&self, name: &str) -> Result<String> {
+        match self.drafts.get(name) {
+            Some(text) => Ok(text.clone()),
+            None => read(&self.definition_path(name), MAXIMUM_SIZE),
+        }
     }
 
     /// Where the lockfile of `environment` is.

@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod add;
 mod build;
 mod compose;
 mod definitions;
