@@ -7,7 +7,6 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// Locks what a service needs at run time and bakes it into a bit-identical OCI image.
 #[derive(Debug, Parser)]
 #[command(name = "kiln", version, max_term_width = 100, subcommand_required = true, arg_required_else_help = true)]
-#[command(after_help = "Start with `kiln init demo --build`. `kiln help COMMAND` says more about each command.")]
 pub struct Arguments {
     #[command(flatten)]
     pub global: Global,
@@ -113,6 +112,11 @@ pub enum Command {
         after_help = "Without a command, the image's own entrypoint runs.\n\nExamples:\n  kiln run queue\n  kiln run queue -- redis-server --version\n  kiln run website --network -v ./site:/srv/www"
     )]
     Run(Run),
+    /// Open a shell inside an environment.
+    #[command(
+        after_help = "bash if the environment has it, else sh; its exit code is kiln's. What it changes is gone when it ends, but for volumes.\n\nExamples:\n  kiln shell queue\n  kiln shell api --user root --network -v ./src:/srv/api"
+    )]
+    Shell(Shell),
     /// Start environments together, no container engine needed.
     #[command(
         after_help = "Each runs as `kiln run --network` runs it, its output line by line behind its name. When one ends, the others are stopped, and its exit code is kiln's; ^C stops all with their images' stop signals, and after 10 seconds, or with a second ^C, kills them. The volumes of images are kept in `.kiln/volumes/ENV` in the workspace.\n\nExamples:\n  kiln up                                 all environments\n  kiln up queue userdb --target laptop    two of them, with what the target adds\n  kiln up queue --fresh                   with empty volumes"
@@ -131,6 +135,14 @@ pub enum Command {
     Store(StoreArguments),
     /// The rules of what may not be baked into an image.
     Rules,
+    /// Print a script that makes a shell complete kiln's words.
+    #[command(
+        after_help = "Environments, packages, targets and platforms are completed as well: the script asks kiln.\n\nExamples:\n  kiln completions bash > ~/.local/share/bash-completion/completions/kiln\n  kiln completions fish > ~/.config/fish/completions/kiln.fish\n  source <(kiln completions zsh)        in ~/.zshrc, behind compinit"
+    )]
+    Completions(Completions),
+    /// Print the manual page, or write one for each command.
+    #[command(after_help = "Examples:\n  kiln man | man -l -\n  kiln man ~/.local/share/man/man1")]
+    Man(Man),
 }
 
 #[derive(Debug, Args)]
@@ -258,6 +270,28 @@ pub struct Run {
 }
 
 #[derive(Debug, Args)]
+pub struct Shell {
+    /// The environment.
+    #[arg(value_name = "ENV")]
+    pub environment: String,
+    /// Share this machine's network.
+    #[arg(long)]
+    pub network: bool,
+    /// Show a file or folder of this machine inside; `ro` forbids writing, `U` gives it to the user inside.
+    #[arg(short = 'v', long = "volume", value_name = "SOURCE:TARGET[:ro,U]")]
+    pub volumes: Vec<String>,
+    /// Set a variable inside.
+    #[arg(short = 'e', long = "env", value_name = "NAME=VALUE")]
+    pub variables: Vec<String>,
+    /// Run as this user of the image instead of its own.
+    #[arg(short = 'u', long, value_name = "USER")]
+    pub user: Option<String>,
+    /// Start in this folder of the image.
+    #[arg(short = 'w', long, value_name = "DIR")]
+    pub workdir: Option<String>,
+}
+
+#[derive(Debug, Args)]
 pub struct Up {
     /// The environments to start [default: all].
     #[arg(value_name = "ENV")]
@@ -291,6 +325,29 @@ pub struct List {
     /// Only what the definition asks for by name.
     #[arg(long)]
     pub requested: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// The shell.
+    pub shell: ShellName,
+}
+
+/// The shells that words are completed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ShellName {
+    Bash,
+    Elvish,
+    Fish,
+    Powershell,
+    Zsh,
+}
+
+#[derive(Debug, Args)]
+pub struct Man {
+    /// Write a page for each command into this folder instead of printing that of kiln.
+    #[arg(value_name = "DIR")]
+    pub folder: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

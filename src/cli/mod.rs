@@ -6,6 +6,7 @@ mod arguments;
 mod build;
 mod change;
 mod check;
+mod completions;
 mod compose;
 mod context;
 mod document;
@@ -14,18 +15,21 @@ mod errors;
 mod export;
 mod fetch;
 mod gc;
+mod help;
 mod init;
 mod interrupt;
 mod kitchen;
 mod lines;
 mod list;
 mod lock;
+mod man;
 mod output;
 mod pins;
 mod progress;
 mod remove;
 mod rules;
 mod run;
+mod shell;
 mod start;
 mod store;
 mod supervise;
@@ -36,7 +40,7 @@ mod volumes;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::Parser;
+use clap::FromArgMatches;
 
 use arguments::{Arguments, Command};
 use context::Context;
@@ -45,7 +49,10 @@ use crate::error::Result;
 
 /// Runs kiln with the process's arguments; its exit code.
 pub fn main() -> ExitCode {
-    let mut arguments = match Arguments::try_parse() {
+    // Before anything else: when a shell asks what may come next, nothing but the answer may be printed.
+    completions::answer();
+    let parsed = help::command().try_get_matches().and_then(|found| Arguments::from_arg_matches(&found));
+    let mut arguments = match parsed {
         Ok(arguments) => arguments,
         Err(error) => {
             // clap prints help and versions on stdout and mistakes on stderr.
@@ -81,21 +88,23 @@ fn run(context: &Context, command: &Command) -> Result<u8> {
         Command::Build(arguments) => build::run(context, arguments),
         Command::Fetch(arguments) => fetch::run(context, arguments),
         Command::Run(arguments) => run::run(context, arguments),
+        Command::Shell(arguments) => shell::run(context, arguments),
         Command::Up(arguments) => up::run(context, arguments),
         Command::Compose(arguments) => compose::run(context, arguments),
         Command::List(arguments) => list::run(context, arguments),
         Command::Gc(arguments) => gc::run(context, arguments),
         Command::Store(arguments) => store::run(context, arguments),
         Command::Rules => rules::run(context),
+        Command::Completions(arguments) => completions::run(context, arguments),
+        Command::Man(arguments) => man::run(context, arguments),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     #[test]
     fn the_arguments_fit_together() {
-        super::Arguments::command().debug_assert();
+        super::help::command().debug_assert();
+        super::completions::command().debug_assert();
     }
 }

@@ -113,6 +113,11 @@ impl Workspace {
         })
     }
 
+    /// The names of all targets, sorted.
+    pub fn targets(&self) -> impl Iterator<Item = &str> {
+        self.targets.keys().map(String::as_str)
+    }
+
     /// The names of all environments, sorted: the definitions in `envs/` that are no mere base of others
     /// (those whose name starts with `_`).
     pub fn environments(&self) -> Result<Vec<String>> {

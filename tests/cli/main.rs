@@ -8,6 +8,7 @@ mod support;
 
 mod add;
 mod build;
+mod completions;
 mod compose;
 mod definitions;
 mod languages;
@@ -15,6 +16,7 @@ mod lock;
 mod network;
 mod output;
 mod scripts;
+mod shell;
 mod steps;
 mod store;
 mod trouble;
