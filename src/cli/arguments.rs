@@ -143,6 +143,11 @@ pub enum Command {
     /// Print the manual page, or write one for each command.
     #[command(after_help = "Examples:\n  kiln man | man -l -\n  kiln man ~/.local/share/man/man1")]
     Man(Man),
+    /// Print the JSON Schema of a file or a report, for editors and programs.
+    #[command(
+        after_help = "Without a name, lists those there are: `definition`, `kiln.toml`, `lockfile`, and what each command prints with `--format json`, by its name there.\n\nExamples:\n  kiln schema definition > definition.schema.json\n  kiln schema list"
+    )]
+    Schema(Schema),
 }
 
 #[derive(Debug, Args)]
@@ -341,6 +346,13 @@ pub enum ShellName {
     Fish,
     Powershell,
     Zsh,
+}
+
+#[derive(Debug, Args)]
+pub struct Schema {
+    /// Of what.
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -29,6 +29,7 @@ mod progress;
 mod remove;
 mod rules;
 mod run;
+mod schema;
 mod shell;
 mod start;
 mod store;
@@ -97,6 +98,7 @@ fn run(context: &Context, command: &Command) -> Result<u8> {
         Command::Rules => rules::run(context),
         Command::Completions(arguments) => completions::run(context, arguments),
         Command::Man(arguments) => man::run(context, arguments),
+        Command::Schema(arguments) => schema::run(context, arguments),
     }
 }
 

@@ -2,8 +2,6 @@
 
 use std::fs;
 
-use insta::assert_snapshot;
-
 use crate::support::context::{TestContext, package, package_with};
 
 /// What may come next after these words, the last one being unfinished.
@@ -92,48 +90,12 @@ fn there_is_a_manual_page_for_each_command() {
 fn the_help_is_by_what_one_does() {
     let context = TestContext::new(&[]);
     let help = context.ok(&["--help"]).stdout;
-    let (commands, _) = help.split_once("\nOptions:").unwrap();
-    assert_snapshot!(commands, @"
-    Locks what a service needs at run time and bakes it into a bit-identical OCI image
-
-    Usage: kiln [OPTIONS] <COMMAND>
-
-    Start:
-      init         Start a workspace with one working environment
-
-    Every day:
-      add          Ask for packages in a definition, then lock it
-      remove       Ask no longer for packages in a definition, then lock it
-      lock         Resolve what the definitions ask for and the locks do not hold
-      update       Move pins: all of them, or the named packages and what they force
-      build        Bake environments into images, exactly as locked
-      run          Run a command inside an environment, no container engine needed
-      shell        Open a shell inside an environment
-      up           Start environments together, no container engine needed
-
-    Ship:
-      compose      Print the workspace as a Compose file, pinned by digest
-
-    Ask:
-      list         List what environments are made of
-      rules        The rules of what may not be baked into an image
-
-    Store:
-      fetch        Fetch every locked artifact, for later `--offline`
-      gc           Let go of what the store has not used for a while
-      store        What the store holds, and where artifacts come from
-
-    Shells, readers and editors:
-      completions  Print a script that makes a shell complete kiln's words
-      man          Print the manual page, or write one for each command
-      help         Say more about a command
-
-    Examples:
-      kiln init demo --build         a workspace with an image of a real service
-      kiln add queue redis-sentinel  ask for one more package, and lock it
-      kiln build                     bake all environments, exactly as locked
-      kiln run queue                 start one, no container engine needed
-      kiln list queue                what it is made of
-    ");
+    let headings: Vec<&str> = help.lines().filter(|line| line.ends_with(':') && !line.starts_with(' ')).collect();
+    assert_eq!(headings[..2], ["Start:", "Every day:"], "{help}");
+    assert_eq!(headings[headings.len() - 3..], ["Shells, readers and editors:", "Examples:", "Options:"], "{help}");
+    let (_, daily) = help.split_once("Every day:\n").unwrap();
+    let mut commands = daily.lines().map_while(|line| line.trim().split_once("  "));
+    assert_eq!(commands.next(), Some(("add", "        Ask for packages in a definition, then lock it")));
+    assert!(commands.any(|(name, _)| name == "shell") && !help.contains("Other"), "{help}");
     assert_eq!(context.ok(&["help"]).stdout, help);
 }

@@ -15,6 +15,7 @@ mod languages;
 mod lock;
 mod network;
 mod output;
+mod schema;
 mod scripts;
 mod shell;
 mod steps;

@@ -7,5 +7,6 @@ pub mod archive;
 pub mod context;
 pub mod deb;
 pub mod keys;
+pub mod schema;
 pub mod server;
 pub mod tiny;
