@@ -79,7 +79,7 @@ pub enum ProgressMode {
 pub enum Command {
     /// Start a workspace with one working environment.
     #[command(
-        after_help = "Examples:\n  kiln init demo --build    a workspace in `demo`, locked and baked\n  kiln init                 a workspace here"
+        after_help = "Examples:\n  kiln init demo --build    a workspace in `demo`, locked and baked\n  kiln init                 a workspace here\n  kiln init --from Dockerfile --name api    an environment made of what a Dockerfile says"
     )]
     Init(Init),
     /// Ask for packages in a definition, then lock it.
@@ -157,6 +157,12 @@ pub struct Init {
     /// Lock the environment against the archive as it is today, and bake it.
     #[arg(long)]
     pub build: bool,
+    /// Make a definition of a Dockerfile, a requirements.txt or a package.json; what is not understood is left to do.
+    #[arg(long, value_name = "FILE")]
+    pub from: Option<PathBuf>,
+    /// What the environment is called that `--from` makes [default: by the file's folder].
+    #[arg(long, value_name = "NAME", requires = "from")]
+    pub name: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -16,6 +16,7 @@ mod export;
 mod fetch;
 mod gc;
 mod help;
+mod import;
 mod init;
 mod interrupt;
 mod kitchen;

@@ -17,7 +17,7 @@ use crate::error::{Context, Error, Result};
 const MAXIMUM_DEPTH: usize = 16;
 
 /// How many steps a definition may have: each is a layer.
-const MAXIMUM_STEPS: usize = 32;
+pub(super) const MAXIMUM_STEPS: usize = 32;
 
 /// The exclusion sets that apply unless a definition says otherwise: slim by default.
 const SLIM: [&str; 3] = ["docs", "locales", "man"];
@@ -160,7 +160,8 @@ pub fn origin_of(workspace: &Workspace, environment: &str, asked: &Asked) -> Res
     Ok(None)
 }
 
-pub(super) fn is_name(name: &str) -> bool {
+/// Whether an environment may be called so.
+pub fn is_name(name: &str) -> bool {
     !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.+".contains(c)) && !name.starts_with('.')
 }
 

@@ -7,6 +7,7 @@ mod asked;
 mod definition;
 mod diagnostic;
 mod edit;
+pub mod import;
 mod languages;
 mod platform;
 mod ports;
@@ -24,7 +25,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 pub use asked::{Asked, Ecosystem};
-pub use definition::{load, origin_of};
+pub use definition::{is_name, load, origin_of};
 pub use edit::{Edit, Effect};
 pub use platform::Platform;
 pub use ports::{Exposed, Protocol, Published};

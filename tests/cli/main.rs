@@ -11,6 +11,7 @@ mod build;
 mod completions;
 mod compose;
 mod definitions;
+mod import;
 mod languages;
 mod lock;
 mod network;
