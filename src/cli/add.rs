@@ -25,8 +25,8 @@ pub fn run(context: &Context, arguments: &Add) -> Result<u8> {
         }
         if asked.is_bare() && !change.edit.asked(ecosystem).iter().any(|known| known.name == asked.name) {
             if let Some((definition, known)) = origin_of(&workspace, name, &asked)? {
-                context.say(&format!("envs/{definition}.toml, which `{name}` extends, asks for {}", known.typed()));
-                rows.push(Row { after: Some(known.text), ..Row::new(&asked, Action::Unchanged) });
+                let inherited = Some(format!("envs/{definition}.toml"));
+                rows.push(Row { after: Some(known.text), inherited, ..Row::new(&asked, Action::Unchanged) });
                 continue;
             }
             // A pair of npm's has a second half.

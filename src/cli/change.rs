@@ -30,6 +30,9 @@ pub struct Row {
     /// What is asked for now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
+    /// The definition that asks for it, if that is one that is extended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inherited: Option<String>,
     /// What it is locked at.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
@@ -52,6 +55,7 @@ impl Row {
             action,
             before: None,
             after: None,
+            inherited: None,
             version: None,
         }
     }
@@ -209,7 +213,10 @@ impl<'a> Change<'a> {
         let what = match row.action {
             Action::Added => format!("{} added", typed(&row.after)),
             Action::Changed => format!("{} in place of {}", typed(&row.after), typed(&row.before)),
-            Action::Unchanged => format!("nothing to do, {} is asked for", typed(&row.after)),
+            Action::Unchanged => {
+                let by = row.inherited.as_ref().map(|path| format!(" by {path}, which it extends")).unwrap_or_default();
+                format!("nothing to do, {} is asked for{by}", typed(&row.after))
+            }
             Action::Removed => format!("{} removed", typed(&row.before)),
         };
         let version = row.version.as_ref().map(|version| format!(", locked at {version}")).unwrap_or_default();

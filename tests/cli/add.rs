@@ -151,9 +151,9 @@ fn what_cannot_be_removed_is_explained() {
     assert_snapshot!(context.kiln(&["add", "api", "curl"]).shown, @"
     exit 0
     --- stderr
-    envs/_base.toml, which `api` extends, asks for debian:curl=8*
-    envs/api.toml: nothing to do, debian:curl=8* is asked for
+    envs/api.toml: nothing to do, debian:curl=8* is asked for by envs/_base.toml, which it extends
     ");
+    context.ok(&["add", "api", "curl", "--format", "json"]);
     context.ok(&["remove", "api", "npm:web", "--no-lock"]);
     context.ok(&["remove", "api", "lib | zsh"]);
     assert!(definition(&context, "api").contains("packages = [\"web\"]"));
