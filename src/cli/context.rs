@@ -281,7 +281,7 @@ fn default_store() -> Result<PathBuf> {
 
 /// A variable that is set and not empty.
 #[expect(clippy::disallowed_methods, reason = "the one place where the environment is read")]
-fn variable(name: &str) -> Option<String> {
+pub fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
 }
 

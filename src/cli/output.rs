@@ -39,6 +39,11 @@ impl Context {
     }
 }
 
+/// Prints a whole document on stdout, as it is: one that kiln has made itself.
+pub fn raw(document: &[u8]) -> Result<()> {
+    quietly(io::stdout().write_all(document).and_then(|()| io::stdout().flush()))
+}
+
 /// A reader that has had enough (`| head`) is no error.
 fn quietly(result: io::Result<()>) -> Result<()> {
     match result {
