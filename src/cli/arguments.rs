@@ -59,6 +59,8 @@ pub enum Format {
     Json,
     /// For comments on pull requests; `kiln diff` has it.
     Markdown,
+    /// As text, with annotations for errors and warnings and a summary of the step in GitHub Actions.
+    Github,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

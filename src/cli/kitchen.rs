@@ -65,7 +65,7 @@ impl<'a> Kitchen<'a> {
     fn warn(&self, line: String) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if told.insert(line.clone()) {
-            self.context.say(&line);
+            self.context.warn(&line);
         }
     }
 
@@ -94,7 +94,7 @@ impl<'a> Kitchen<'a> {
         let blob_candidates = |package: &Package, blob: &Blob| locator.blob_candidates(package, blob);
         let executor = || self.executor();
         let progress = |progress: Progress| match progress {
-            Progress::Note(text) => self.warn(format!("warning: {name}: {}", safe(&text))),
+            Progress::Note(text) => self.warn(format!("{name}: {}", safe(&text))),
             other => show(self.context, name, other),
         };
         act(&Bakery {

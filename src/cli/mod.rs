@@ -16,6 +16,7 @@ mod errors;
 mod export;
 mod fetch;
 mod gc;
+mod github;
 mod help;
 mod import;
 mod init;

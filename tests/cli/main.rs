@@ -14,6 +14,7 @@ mod completions;
 mod compose;
 mod definitions;
 mod diff;
+mod github;
 mod import;
 mod languages;
 mod lock;
