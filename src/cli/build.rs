@@ -185,11 +185,9 @@ fn bake_one(kitchen: &Kitchen<'_>, job: &Job<'_>, lock: &PlatformLock) -> Result
     let (image, cached) = kitchen
         .with_bakery(name, &job.lockfile, |bakery| bake::bake(bakery, &job.lockfile, lock))
         .context(|| format!("baking `{name}` for {platform}"))?;
-    if !cached {
-        let layers = count(image.layers.len(), "layer");
-        let size = bytes(image.size());
-        kitchen.context.progress.phase(&format!("Baked {name} for {platform}: {layers}, {size}"), started);
-    }
+    let what = format!("{name} for {platform}: {}, {}", count(image.layers.len(), "layer"), bytes(image.size()));
+    let verb = if cached { "Cached" } else { "Baked" };
+    kitchen.context.progress.phase(&format!("{verb} {what}"), started);
     Ok((image, cached))
 }
 

@@ -48,6 +48,7 @@ fn an_environment_without_a_shell() {
     assert_snapshot!(run.shown, @"
     exit 2
     --- stderr
+    Fetched 1 artifact for api (660 B) in [TIME]
     error: `api` has no shell: it has none of /bin/bash, /usr/bin/bash, /bin/sh, /usr/bin/sh
 
     hint: `kiln add api bash` adds one; `kiln run api -- PROGRAM` starts any other program of it
