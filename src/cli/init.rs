@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::arguments::{Build, Init};
 use super::context::Context;
-use super::{build, import, lock};
+use super::{build, lock};
 use crate::error::{Context as _, Error, Result};
 use crate::resolve::Moving;
 use crate::workspace::Workspace;
@@ -38,9 +38,6 @@ volumes = [\"/var/lib/redis\"]
 ";
 
 pub fn run(context: &Context, arguments: &Init) -> Result<u8> {
-    if let Some(from) = &arguments.from {
-        return import::run(context, arguments, from);
-    }
     let root = match &arguments.folder {
         Some(folder) => context.directory.join(folder),
         None => context.directory.clone(),

@@ -91,7 +91,10 @@ fn run(context: &Context, command: &Command) -> Result<u8> {
         return Err(Error::new("only `kiln diff` writes Markdown").hint("use `--format text` or `--format json`"));
     }
     match command {
-        Command::Init(arguments) => init::run(context, arguments),
+        Command::Init(arguments) => match &arguments.from {
+            Some(from) => import::run(context, arguments, from),
+            None => init::run(context, arguments),
+        },
         Command::Add(arguments) => add::run(context, arguments),
         Command::Remove(arguments) => remove::run(context, arguments),
         Command::Lock(arguments) => lock::run(context, arguments),
