@@ -30,6 +30,9 @@ pub struct Global {
     /// Use nothing but what the store holds.
     #[arg(long, global = true, env = "KILN_OFFLINE", hide_env = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new(), hide_default_value = true, hide_possible_values = true)]
     pub offline: bool,
+    /// Use lockfiles as they are, without comparing them with their definitions.
+    #[arg(long, global = true, env = "KILN_FROZEN", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub frozen: bool,
     /// How many things to do at once [default: the number of processors].
     #[arg(long, value_name = "N", global = true, env = "KILN_JOBS", hide_env = true, value_parser = clap::value_parser!(u16).range(1..=512))]
     pub jobs: Option<u16>,

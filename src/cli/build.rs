@@ -67,7 +67,7 @@ pub fn build(context: &Context, workspace: &Workspace, names: &[String], argumen
     let kitchen = Kitchen::new(context, workspace)?;
     let mut jobs = Vec::new();
     for name in names {
-        let (lockfile, changed) = fitting_lockfile(workspace, name, Some(&kitchen.store))?;
+        let (lockfile, changed) = fitting_lockfile(context, workspace, name, Some(&kitchen.store))?;
         if arguments.locked && !changed.is_empty() {
             return Err(stale_error(&[(name, &changed)]));
         }

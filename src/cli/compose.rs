@@ -22,7 +22,7 @@ pub fn run(context: &Context, arguments: &Compose) -> Result<u8> {
     let workspace = context.workspace()?;
     let names = workspace.select(&arguments.environments)?;
     let target = arguments.target.as_deref().map(|name| workspace.target(name)).transpose()?;
-    let services = services(&workspace, &names, target)?;
+    let services = services(context, &workspace, &names, target)?;
     note_shared_ports(context, &services);
     let document = document(&services, target);
     let text = match context.format {
@@ -47,7 +47,12 @@ struct Service<'a> {
 }
 
 /// The environments with their images; an error that names all that have none.
-fn services<'a>(workspace: &Workspace, names: &'a [String], target: Option<&Target>) -> Result<Vec<Service<'a>>> {
+fn services<'a>(
+    context: &Context,
+    workspace: &Workspace,
+    names: &'a [String],
+    target: Option<&Target>,
+) -> Result<Vec<Service<'a>>> {
     let mut services = Vec::new();
     let mut unmade = Vec::new();
     for name in names {
@@ -55,7 +60,7 @@ fn services<'a>(workspace: &Workspace, names: &'a [String], target: Option<&Targ
             return Err(Error::new(format!("`{name}` cannot be the name of an image, nor of a service"))
                 .hint("registries take lower-case letters and digits with `.`, `_` or `-` between them"));
         }
-        let (lockfile, _) = fitting_lockfile(workspace, name, None)?;
+        let (lockfile, _) = fitting_lockfile(context, workspace, name, None)?;
         let Some((digest, platform)) = image(name, &lockfile)? else {
             unmade.push(name.as_str());
             continue;

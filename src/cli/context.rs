@@ -25,6 +25,8 @@ pub struct Context {
     pub directory: PathBuf,
     pub store_path: PathBuf,
     pub offline: bool,
+    /// Lockfiles are used as they are.
+    pub frozen: bool,
     pub executor: Option<String>,
     pub format: Format,
     pub quiet: bool,
@@ -80,6 +82,7 @@ impl Context {
             directory,
             store_path,
             offline: global.offline,
+            frozen: global.frozen,
             executor: global.executor.clone(),
             format: global.format,
             quiet: global.quiet,

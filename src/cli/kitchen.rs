@@ -6,14 +6,14 @@ use std::time::Instant;
 
 use super::context::{Context, program};
 use super::errors::safe;
-use super::lock::{Comparison, compare, stale_error};
+use super::lock::{Comparison, compare, locked, stale_error};
 use super::output::{bytes, count};
 use crate::bake::{Bakery, Progress};
 use crate::ecosystem::debian::sources::Sources;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::lock::{Artifact, Blob, Lockfile, Package, Reason};
 use crate::net::{Client, Event};
-use crate::resolve::{Languages, Locator, Places};
+use crate::resolve::{Languages, Locator, Places, copies};
 use crate::sandbox::Executor;
 use crate::store::Store;
 use crate::workspace::Workspace;
@@ -50,7 +50,7 @@ impl<'a> Kitchen<'a> {
 
     /// The lockfile of an environment; an error that says why if it is missing or stale.
     pub fn lockfile(&self, name: &str) -> Result<Lockfile> {
-        fitting_lockfile(self.workspace, name, Some(&self.store)).map(|(lockfile, _)| lockfile)
+        fitting_lockfile(self.context, self.workspace, name, Some(&self.store)).map(|(lockfile, _)| lockfile)
     }
 
     /// The executor that was asked for, or the first that works here; found out once.
@@ -127,7 +127,15 @@ impl<'a> Kitchen<'a> {
 
 /// The lockfile of an environment, with its local files as they are now, and in the store if one is given; an error
 /// that says why if it is missing or stale. Changed local files are no staleness, and are named.
-pub fn fitting_lockfile(workspace: &Workspace, name: &str, store: Option<&Store>) -> Result<(Lockfile, Vec<Reason>)> {
+pub fn fitting_lockfile(
+    context: &Context,
+    workspace: &Workspace,
+    name: &str,
+    store: Option<&Store>,
+) -> Result<(Lockfile, Vec<Reason>)> {
+    if context.frozen {
+        return Ok((frozen_lockfile(context, workspace, name, store)?, Vec::new()));
+    }
     let Comparison { lockfile, mut reasons, local, .. } = compare(workspace, name, store)?;
     let changed = |reason: &mut Reason| matches!(reason, Reason::CopyChanged { .. });
     let changed: Vec<Reason> = reasons.extract_if(.., changed).collect();
@@ -142,6 +150,19 @@ pub fn fitting_lockfile(workspace: &Workspace, name: &str, store: Option<&Store>
         }
         _ => Err(stale_error(&[(name, &reasons)])),
     }
+}
+
+/// The lockfile as it is. What is copied can only be what was locked: nothing else is known of it.
+fn frozen_lockfile(context: &Context, workspace: &Workspace, name: &str, store: Option<&Store>) -> Result<Lockfile> {
+    let lockfile = locked(workspace, name)?;
+    for row in copies(&workspace.root, store, &lockfile.environment)? {
+        if !lockfile.local.contains(&row) {
+            return Err(Error::no(format!("the files of `{}` are not those that `{name}` is locked with", row.from))
+                .hint("`--frozen` uses the lockfile as it is: without it, `kiln build` takes changed files"));
+        }
+    }
+    context.say(&format!("{name}: used as locked, and not compared with its definition"));
+    Ok(lockfile)
 }
 
 /// Shows progress under the name of the environment, as several are baked at once.

@@ -90,6 +90,16 @@ fn run(context: &Context, command: &Command) -> Result<u8> {
     if context.format == Format::Markdown && !matches!(command, Command::Diff(_)) {
         return Err(Error::new("only `kiln diff` writes Markdown").hint("use `--format text` or `--format json`"));
     }
+    let changes = matches!(
+        command,
+        Command::Init(_) | Command::Add(_) | Command::Remove(_) | Command::Lock(_) | Command::Update(_)
+    );
+    if context.frozen && changes {
+        return Err(Error::new(
+            "`--frozen` uses lockfiles as they are, and this command is there to change or check them",
+        )
+        .hint("leave out `--frozen` (KILN_FROZEN)"));
+    }
     match command {
         Command::Init(arguments) => match &arguments.from {
             Some(from) => import::run(context, arguments, from),

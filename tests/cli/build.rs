@@ -289,3 +289,39 @@ fn a_lockfile_that_cannot_be_written() {
     let output = context.wrapped(&words, &["build"]).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "pinned, so nothing has to be written");
 }
+
+#[test]
+fn frozen_locks_are_used_as_they_are() {
+    let context = TestContext::new(&[package("lib", "1.2")]);
+    context.define("api", &["lib"]);
+    context.ok(&["lock"]);
+    let built = context.ok(&["build"]).stdout;
+    let locked = context.lockfile("api");
+    // The definition asks for more than is locked.
+    context.define("api", &["lib", "more"]);
+    assert_eq!(context.kiln(&["build"]).code, Some(1));
+    let frozen = context.ok(&["build", "--frozen"]);
+    assert_eq!(frozen.stdout, built);
+    assert_eq!(frozen.stderr.matches("api: used as locked, and not compared with its definition").count(), 1);
+    assert_eq!(context.lockfile("api"), locked);
+    let refused = context.kiln(&["lock", "--frozen"]);
+    assert_eq!(refused.code, Some(2));
+    assert!(refused.stderr.contains("this command is there to change or check them"), "{}", refused.shown);
+    // Changed files are not what was locked.
+    let copying = |content: &str| context.write("file", content);
+    copying("one");
+    context.write(
+        "envs/api.toml",
+        format!("{}\n[[copy]]\nfrom = \"file\"\nto = \"/opt/\"\n", definition(&["lib"], &[here().name()], "")),
+    );
+    context.ok(&["lock"]);
+    context.ok(&["build", "--frozen"]);
+    copying("two");
+    let changed = context.kiln(&["build", "--frozen"]);
+    assert_eq!(changed.code, Some(1));
+    assert!(
+        changed.stderr.contains("the files of `file` are not those that `api` is locked with"),
+        "{}",
+        changed.shown
+    );
+}
