@@ -30,7 +30,7 @@ use crate::sets::sets;
 use crate::tree::{Tree, of_parts, on_disk};
 
 /// The sets of every day: peers, aliases, overrides, programs for one platform, packages in packages.
-const EVERY_DAY: &str = "express,eslint,aliases,overrides,overrides-own,esbuild,sharp,bundled,puppeteer,phantomjs,vite";
+const EVERY_DAY: &str = "express,aliases,overrides-own,sharp,bundled,phantomjs,vite";
 
 pub fn real(test: &str) -> bool {
     let real = std::env::var("KILN_TEST_REAL").is_ok_and(|value| value == "1");
