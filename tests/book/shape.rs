@@ -3,7 +3,7 @@
 //!
 //! - a hexadecimal number of at least 12 digits is as good as any of the same length;
 //! - so is a number before a unit of time (`ms`, `s`) or of size (`B`, `KiB`, `MiB`, `GiB`), and a date;
-//! - several spaces are one;
+//! - so are the platforms, and several spaces are one;
 //! - `…` stands for anything within its line, and a line that is nothing but `…` for any lines, also none.
 //!
 //! What comes from real archives moves with them: on these pages ([`Rule::Moving`]) any number and any version is as good
@@ -27,6 +27,7 @@ static ALWAYS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         (r"\d{4}-\d\d-\d\d(T\d\d:\d\d:\d\dZ)?", "<date>"),
         (r"\b\d+(\.\d+)?(ms|s)\b", "<time>"),
         (r"[+-]?\b\d+(\.\d+)? (B|KiB|MiB|GiB)\b", "<size>"),
+        (r"linux/(amd64|arm64)", "<platform>"),
         (r" +", " "),
     ])
 });

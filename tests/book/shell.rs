@@ -136,10 +136,11 @@ pub struct Fixture {
 }
 
 impl Fixture {
-    /// An archive of the origin `vendor` with the package `tool`, and a registry that wants no login.
+    /// An archive of the origin `vendor` with three packages, and a registry that wants the login `ci:secret`.
     pub fn new() -> Self {
         let mut context = TestContext::new(&[package("tool", "1.2"), package("library", "3.4"), package("other", "5")]);
         let registry = Registry::start();
+        registry.require("ci:secret");
         for (name, value) in [
             ("KILN_ORIGIN_VENDOR", context.server.url("/test")),
             ("ARCHIVE", context.server.url("/test")),
