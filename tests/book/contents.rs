@@ -90,6 +90,22 @@ fn no_link_is_dead() {
 }
 
 #[test]
+fn every_expectation_is_answered() {
+    let page = prose("docs/expectations.md");
+    let rows: Vec<Vec<&str>> = page
+        .lines()
+        .map(|line| line.split('|').map(str::trim).collect())
+        .filter(|row: &Vec<_>| row.len() == 6)
+        .collect();
+    let numbered: Vec<String> = rows[2..].iter().map(|row| row[1].to_owned()).collect();
+    assert_eq!(numbered, (1..=44).map(|number| number.to_string()).collect::<Vec<_>>());
+    for row in &rows[2..] {
+        let answered = ["met", "part", "not yet"].contains(&row[3]) && (row[3] == "not yet" || !row[4].is_empty());
+        assert!(answered, "{row:?}");
+    }
+}
+
+#[test]
 fn the_table_of_contents_has_every_page() {
     const CONTENTS: &str = "docs/README.md";
     let named: BTreeSet<String> = links(CONTENTS).into_iter().map(|(target, _)| target).collect();

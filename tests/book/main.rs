@@ -34,7 +34,7 @@ const FIXED: [&str; 6] = [
     "docs/how-to/third-party-archives.md",
 ];
 /// Pages that are run against the real archives, as root, in a network namespace of their own.
-const REAL: [&str; 1] = ["docs/tutorial.md"];
+const REAL: [&str; 2] = ["README.md", "docs/tutorial.md"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
