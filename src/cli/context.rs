@@ -258,7 +258,8 @@ fn machine() -> Machine {
     const PREFIXES: [&str; 4] = ["PIP_", "UV_", "NPM_CONFIG_", "XDG_"];
     let wanted = |name: &str| {
         let name = name.to_uppercase();
-        matches!(name.as_str(), "NETRC" | "HOME" | "PREFIX") || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        matches!(name.as_str(), "NETRC" | "HOME" | "PREFIX" | "VIRTUAL_ENV")
+            || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
     };
     Machine {
         variables: env::vars_os()

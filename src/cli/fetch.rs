@@ -1,13 +1,10 @@
 //! `kiln fetch`: every locked artifact, for later `--offline`.
 
-use std::time::Instant;
-
 use serde::Serialize;
 
 use super::arguments::Fetch;
 use super::context::Context;
 use super::kitchen::Kitchen;
-use super::output::count;
 use crate::bake;
 use crate::error::{Context as _, Result};
 use crate::lock::PlatformLock;
@@ -21,7 +18,6 @@ struct Fetched {
 }
 
 pub fn run(context: &Context, arguments: &Fetch) -> Result<u8> {
-    let started = Instant::now();
     let workspace = context.workspace()?;
     let kitchen = Kitchen::new(context, &workspace)?;
     let mut rows = Vec::new();
@@ -40,8 +36,6 @@ pub fn run(context: &Context, arguments: &Fetch) -> Result<u8> {
             });
         }
     }
-    let fetched: usize = rows.iter().map(|row| row.fetched).sum();
-    context.progress.phase(&format!("Fetched {}", count(fetched, "artifact")), started);
     context.report("fetch", &rows, || {
         rows.iter()
             .map(|row| {

@@ -1,0 +1,43 @@
+# What hidden set-up may use. Read by bash before a page's commands.
+
+# Waits until something listens on a port of this machine.
+listens_on() {
+    for _ in $(seq 300); do
+        if (: <"/dev/tcp/127.0.0.1/$1") 2>/dev/null; then return 0; fi
+        sleep 0.1
+    done
+    echo "nothing listens on $1"
+    return 1
+}
+
+# A workspace in this folder with an environment that asks for these packages of the archive `vendor`.
+workspace() {
+    mkdir -p envs keys
+    : >kiln.toml
+    cp "$ARCHIVE_KEY" keys/vendor.asc
+    environment "$@"
+}
+
+environment() {
+    local name=$1 packages
+    shift
+    packages=$(printf '"%s", ' "$@")
+    cat >"envs/$name.toml" <<END
+[debian]
+suites = []
+base = "none"
+packages = [${packages%, }]
+
+[[debian.source]]
+origin = "vendor"
+suite = "stable"
+key = "keys/vendor.asc"
+END
+}
+
+# What was made so far, as the last commit of `main`.
+committed() {
+    git init --quiet
+    git add .
+    git commit --quiet --message "The workspace"
+}
