@@ -7,6 +7,9 @@ use url::Url;
 
 use crate::error::{Context, Error, Result};
 
+/// No address is longer, in bytes.
+const LONGEST: usize = 16 << 10;
+
 /// An `http`, `https` or `file` URL without user, password or fragment. Its display leaves out the value of a
 /// query, which may hold a token.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,6 +37,9 @@ impl Address {
     /// Reads a URL and takes the credentials out of it.
     pub fn parse(text: &str) -> Result<(Self, Option<Credentials>)> {
         // The text may hold a password: it is not repeated.
+        if text.len() > LONGEST {
+            return Err(Error::new(format!("this address has {} bytes, more than the {LONGEST} allowed", text.len())));
+        }
         let mut url = Url::parse(text).context(|| "this address is not a URL")?;
         url.set_fragment(None);
         if !matches!(url.scheme(), "http" | "https" | "file") {

@@ -12,6 +12,7 @@ use std::sync::{Mutex, PoisonError};
 
 pub use credentials::{Login, Logins};
 pub use reference::Reference;
+pub use token::challenge;
 pub use upload::Uploaded;
 
 use crate::digest::Digest;

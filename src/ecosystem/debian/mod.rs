@@ -12,7 +12,7 @@ pub mod dpkg;
 pub mod exclusions;
 pub mod file_listing;
 pub mod index;
-mod index_file;
+pub mod index_file;
 pub mod info_directory;
 pub mod keystore;
 mod names;
