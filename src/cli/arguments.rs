@@ -7,7 +7,6 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// Locks what a service needs at run time and bakes it into a bit-identical OCI image.
 #[derive(Debug, Parser)]
 #[command(name = "kiln", version, max_term_width = 100, subcommand_required = true, arg_required_else_help = true)]
-#[command(after_help = "Start with `kiln init demo --build`. `kiln help COMMAND` says more about each command.")]
 pub struct Arguments {
     #[command(flatten)]
     pub global: Global,
@@ -60,6 +59,8 @@ pub enum Format {
     Json,
     /// For comments on pull requests; `kiln diff` has it.
     Markdown,
+    /// As text, with annotations for errors and warnings and a summary of the step in GitHub Actions.
+    Github,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -82,9 +83,17 @@ pub enum ProgressMode {
 pub enum Command {
     /// Start a workspace with one working environment.
     #[command(
-        after_help = "Examples:\n  kiln init demo --build    a workspace in `demo`, locked and baked\n  kiln init                 a workspace here"
+        after_help = "Examples:\n  kiln init demo --build    a workspace in `demo`, locked and baked\n  kiln init                 a workspace here\n  kiln init --from Dockerfile --name api    an environment made of what a Dockerfile says"
     )]
     Init(Init),
+    /// Ask for packages in a definition, then lock it.
+    #[command(
+        after_help = "Without an ecosystem, names are Debian's. The definition's comments and order stay; if it cannot be locked, it is left as it was. Packages of Python and npm that are added without a version are asked for from the locked one on.\n\nExamples:\n  kiln add api curl debian:git=1:2.47*\n  kiln add api 'pypi:httpx>=0.27' pypi:celery[redis]\n  kiln add website npm:bootstrap@5 --dry-run"
+    )]
+    Add(Add),
+    /// Ask no longer for packages in a definition, then lock it.
+    #[command(after_help = "Examples:\n  kiln remove api curl\n  kiln remove api pypi:httpx npm:bootstrap")]
+    Remove(Remove),
     /// Resolve what the definitions ask for and the locks do not hold.
     #[command(
         after_help = "Keeps every pin that still satisfies the definition; `kiln update` moves pins.\n\nExamples:\n  kiln lock                 lock all environments\n  kiln lock api --check     say why `api` is stale, and write nothing"
@@ -107,6 +116,11 @@ pub enum Command {
         after_help = "Without a command, the image's own entrypoint runs.\n\nExamples:\n  kiln run queue\n  kiln run queue -- redis-server --version\n  kiln run website --network -v ./site:/srv/www"
     )]
     Run(Run),
+    /// Open a shell inside an environment.
+    #[command(
+        after_help = "bash if the environment has it, else sh; its exit code is kiln's. What it changes is gone when it ends, but for volumes.\n\nExamples:\n  kiln shell queue\n  kiln shell api --user root --network -v ./src:/srv/api"
+    )]
+    Shell(Shell),
     /// Start environments together, no container engine needed.
     #[command(
         after_help = "Each runs as `kiln run --network` runs it, its output line by line behind its name. When one ends, the others are stopped, and its exit code is kiln's; ^C stops all with their images' stop signals, and after 10 seconds, or with a second ^C, kills them. The volumes of images are kept in `.kiln/volumes/ENV` in the workspace.\n\nExamples:\n  kiln up                                 all environments\n  kiln up queue userdb --target laptop    two of them, with what the target adds\n  kiln up queue --fresh                   with empty volumes"
@@ -151,6 +165,19 @@ pub enum Command {
     Store(StoreArguments),
     /// The rules of what may not be baked into an image.
     Rules,
+    /// Print a script that makes a shell complete kiln's words.
+    #[command(
+        after_help = "Environments, packages, targets and platforms are completed as well: the script asks kiln.\n\nExamples:\n  kiln completions bash > ~/.local/share/bash-completion/completions/kiln\n  kiln completions fish > ~/.config/fish/completions/kiln.fish\n  source <(kiln completions zsh)        in ~/.zshrc, behind compinit"
+    )]
+    Completions(Completions),
+    /// Print the manual page, or write one for each command.
+    #[command(after_help = "Examples:\n  kiln man | man -l -\n  kiln man ~/.local/share/man/man1")]
+    Man(Man),
+    /// Print the JSON Schema of a file or a report, for editors and programs.
+    #[command(
+        after_help = "Without a name, lists those there are: `definition`, `kiln.toml`, `lockfile`, and what each command prints with `--format json`, by its name there.\n\nExamples:\n  kiln schema definition > definition.schema.json\n  kiln schema list"
+    )]
+    Schema(Schema),
 }
 
 #[derive(Debug, Args)]
@@ -160,6 +187,44 @@ pub struct Init {
     /// Lock the environment against the archive as it is today, and bake it.
     #[arg(long)]
     pub build: bool,
+    /// Make a definition of a Dockerfile, a requirements.txt or a package.json; what is not understood is left to do.
+    #[arg(long, value_name = "FILE")]
+    pub from: Option<PathBuf>,
+    /// What the environment is called that `--from` makes [default: by the file's folder].
+    #[arg(long, value_name = "NAME", requires = "from")]
+    pub name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Add {
+    /// The environment.
+    #[arg(value_name = "ENV")]
+    pub environment: String,
+    /// What to ask for: debian:NAME[=VERSION], pypi:REQUIREMENT or npm:NAME[@RANGE].
+    #[arg(value_name = "WHAT", required = true)]
+    pub packages: Vec<String>,
+    /// Change the definition alone.
+    #[arg(long)]
+    pub no_lock: bool,
+    /// Say what would change, and write nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Remove {
+    /// The environment.
+    #[arg(value_name = "ENV")]
+    pub environment: String,
+    /// What not to ask for any more, by name; debian:, pypi: or npm: before it if it may be several.
+    #[arg(value_name = "WHAT", required = true)]
+    pub packages: Vec<String>,
+    /// Change the definition alone.
+    #[arg(long)]
+    pub no_lock: bool,
+    /// Say what would change, and write nothing.
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Args)]
@@ -243,6 +308,28 @@ pub struct Run {
     /// Run this program instead of the image's entrypoint.
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Shell {
+    /// The environment.
+    #[arg(value_name = "ENV")]
+    pub environment: String,
+    /// Share this machine's network.
+    #[arg(long)]
+    pub network: bool,
+    /// Show a file or folder of this machine inside; `ro` forbids writing, `U` gives it to the user inside.
+    #[arg(short = 'v', long = "volume", value_name = "SOURCE:TARGET[:ro,U]")]
+    pub volumes: Vec<String>,
+    /// Set a variable inside.
+    #[arg(short = 'e', long = "env", value_name = "NAME=VALUE")]
+    pub variables: Vec<String>,
+    /// Run as this user of the image instead of its own.
+    #[arg(short = 'u', long, value_name = "USER")]
+    pub user: Option<String>,
+    /// Start in this folder of the image.
+    #[arg(short = 'w', long, value_name = "DIR")]
+    pub workdir: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -366,6 +453,36 @@ pub struct Outdated {
     /// Exit with 1 if `kiln update` would move anything.
     #[arg(long)]
     pub exit_code: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// The shell.
+    pub shell: ShellName,
+}
+
+/// The shells that words are completed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ShellName {
+    Bash,
+    Elvish,
+    Fish,
+    Powershell,
+    Zsh,
+}
+
+#[derive(Debug, Args)]
+pub struct Schema {
+    /// Of what.
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Man {
+    /// Write a page for each command into this folder instead of printing that of kiln.
+    #[arg(value_name = "DIR")]
+    pub folder: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -97,7 +97,7 @@ pub fn build(context: &Context, workspace: &Workspace, names: &[String], argumen
         }
         let index = index(&kitchen, job.name, &lockfile)?;
         if let Some(index) = &index {
-            if context.format == Format::Text {
+            if context.format != Format::Json {
                 context.print(&format!("{} index {}", job.name, index.oci()))?;
             }
             rows.push(Row::index(job.name, index));
@@ -116,7 +116,19 @@ pub fn build(context: &Context, workspace: &Workspace, names: &[String], argumen
     if context.format == Format::Json {
         context.report("build", &rows, Vec::new)?;
     }
+    context.summarize(&summary(&rows))?;
     Ok(0)
+}
+
+/// The result as a table for the summary of a run.
+fn summary(rows: &[Row]) -> String {
+    let mut text =
+        "### kiln build\n\n| environment | platform | digest | | size |\n|---|---|---|---|---:|\n".to_owned();
+    for row in rows {
+        let (state, size) = (row.state.unwrap_or_default(), row.size.map(bytes).unwrap_or_default());
+        text += &format!("| {} | {} | `{}` | {state} | {size} |\n", row.environment, row.platform, row.digest);
+    }
+    text
 }
 
 /// An environment to bake, and for what.
@@ -173,11 +185,9 @@ fn bake_one(kitchen: &Kitchen<'_>, job: &Job<'_>, lock: &PlatformLock) -> Result
     let (image, cached) = kitchen
         .with_bakery(name, &job.lockfile, |bakery| bake::bake(bakery, &job.lockfile, lock))
         .context(|| format!("baking `{name}` for {platform}"))?;
-    if !cached {
-        let layers = count(image.layers.len(), "layer");
-        let size = bytes(image.size());
-        kitchen.context.progress.phase(&format!("Baked {name} for {platform}: {layers}, {size}"), started);
-    }
+    let what = format!("{name} for {platform}: {}, {}", count(image.layers.len(), "layer"), bytes(image.size()));
+    let verb = if cached { "Cached" } else { "Baked" };
+    kitchen.context.progress.phase(&format!("{verb} {what}"), started);
     Ok((image, cached))
 }
 
@@ -217,7 +227,7 @@ fn platforms(context: &Context, name: &str, lockfile: &Lockfile, asked: &[Platfo
 
 fn row(context: &Context, name: &str, platform: &str, image: &Baked, cached: bool) -> Result<Row> {
     let state = if cached { "cached" } else { "baked" };
-    if context.format == Format::Text {
+    if context.format != Format::Json {
         context.print(&format!("{name} {platform} {}", image.image.manifest.oci()))?;
     }
     Ok(Row {

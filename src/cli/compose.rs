@@ -26,7 +26,7 @@ pub fn run(context: &Context, arguments: &Compose) -> Result<u8> {
     note_shared_ports(context, &services);
     let document = document(&services, target);
     let text = match context.format {
-        Format::Text | Format::Markdown => format!("{}{}", comment(arguments), document.yaml()),
+        Format::Text | Format::Markdown | Format::Github => format!("{}{}", comment(arguments), document.yaml()),
         Format::Json => serde_json::to_string_pretty(&document)? + "\n",
     };
     match &arguments.output {

@@ -44,6 +44,8 @@ struct Environment {
     apt: PathBuf,
     /// The user's configuration: `kiln/config.toml` below `$XDG_CONFIG_HOME`.
     configuration: Option<PathBuf>,
+    /// `GITHUB_STEP_SUMMARY`: what a run of GitHub Actions shows of this step.
+    summary: Option<PathBuf>,
     logins: Logins,
     /// `KILN_INSECURE_REGISTRIES`: registries that are asked without encryption.
     plain_registries: Vec<String>,
@@ -152,6 +154,11 @@ impl Context {
         Client::new(&settings)
     }
 
+    /// The file that becomes the summary of a step in GitHub Actions.
+    pub fn summary(&self) -> Option<&Path> {
+        self.environment.summary.as_deref()
+    }
+
     /// Registries of images, with the logins of this machine's own clients.
     pub fn registry<'a>(&self, client: &'a Client) -> Registry<'a> {
         Registry::new(client, self.environment.logins.clone(), self.environment.plain_registries.clone())
@@ -214,6 +221,7 @@ impl Environment {
                 .map(PathBuf::from)
                 .or_else(|| variable("HOME").map(|home| Path::new(&home).join(".config")))
                 .map(|folder| folder.join("kiln/config.toml")),
+            summary: variable("GITHUB_STEP_SUMMARY").map(PathBuf::from),
             logins: logins(),
             plain_registries: variable("KILN_INSECURE_REGISTRIES")
                 .map(|list| {
@@ -281,7 +289,7 @@ fn default_store() -> Result<PathBuf> {
 
 /// A variable that is set and not empty.
 #[expect(clippy::disallowed_methods, reason = "the one place where the environment is read")]
-fn variable(name: &str) -> Option<String> {
+pub fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
 }
 

@@ -5,6 +5,7 @@ use std::io::Write;
 use anstyle::{AnsiColor, Style};
 
 use super::arguments::{Color, Format, Global};
+use super::github::annotated;
 use crate::error::Error;
 
 const RED: Style = AnsiColor::Red.on_default().bold();
@@ -19,7 +20,11 @@ pub fn print(error: &Error, global: &Global) {
     };
     let mut out = anstream::AutoStream::new(std::io::stderr().lock(), choice);
     // Nothing can be done about a stderr that is gone.
-    let _ = if global.format == Format::Json { json(error, &mut out) } else { text(error, &mut out) };
+    let _ = match global.format {
+        Format::Json => json(error, &mut out),
+        Format::Github => writeln!(out, "{}", safe(&annotated(error))).and_then(|()| text(error, &mut out)),
+        Format::Text | Format::Markdown => text(error, &mut out),
+    };
 }
 
 fn json(error: &Error, out: &mut dyn Write) -> std::io::Result<()> {

@@ -47,13 +47,7 @@ pub fn run(context: &Context, arguments: &Init) -> Result<u8> {
         return Err(Error::new(format!("{} is there already", existing.display()))
             .hint("`kiln lock` and `kiln build` work in it as it is"));
     }
-    for folder in ["envs", "lockfiles"] {
-        let folder = root.join(folder);
-        fs::create_dir_all(&folder).context(|| format!("making {}", folder.display()))?;
-    }
-    write(&root.join("envs/queue.toml"), DEFINITION)?;
-    // The marker comes last: a workspace is there as a whole or not at all.
-    write(&existing, KILN_TOML)?;
+    start(&root, &[("envs/queue.toml", DEFINITION)])?;
     let shown = arguments.folder.as_deref().unwrap_or(Path::new("."));
     context.say(&format!("Started a workspace in `{}` with the environment `queue`", shown.display()));
     if !arguments.build {
@@ -62,13 +56,31 @@ pub fn run(context: &Context, arguments: &Init) -> Result<u8> {
     }
     let workspace = Workspace::find(&root)?;
     let names = workspace.select(&[])?;
-    lock::relock(context, &workspace, &names, &Moving::Nothing, false)?;
+    bake(context, &workspace, &names)
+}
+
+/// Writes a workspace's own file, after its first definitions.
+pub fn start(root: &Path, definitions: &[(&str, &str)]) -> Result<()> {
+    for folder in ["envs", "lockfiles"] {
+        let folder = root.join(folder);
+        fs::create_dir_all(&folder).context(|| format!("making {}", folder.display()))?;
+    }
+    for (path, content) in definitions {
+        write(&root.join(path), content)?;
+    }
+    // The marker comes last: a workspace is there as a whole or not at all.
+    write(&root.join("kiln.toml"), KILN_TOML)
+}
+
+/// Locks environments and bakes them.
+pub fn bake(context: &Context, workspace: &Workspace, names: &[String]) -> Result<u8> {
+    lock::relock(context, workspace, names, &Moving::Nothing, false)?;
     build::build(
         context,
-        &workspace,
-        &names,
+        workspace,
+        names,
         &Build {
-            environments: names.clone(),
+            environments: names.to_vec(),
             platforms: Vec::new(),
             outputs: Vec::new(),
             locked: false,

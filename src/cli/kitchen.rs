@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use super::context::{Context, program};
 use super::errors::safe;
 use super::lock::{Comparison, compare, stale_error};
-use super::output::count;
+use super::output::{bytes, count};
 use crate::bake::{Bakery, Progress};
 use crate::ecosystem::debian::sources::Sources;
 use crate::error::Result;
@@ -65,7 +66,7 @@ impl<'a> Kitchen<'a> {
     fn warn(&self, line: String) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if told.insert(line.clone()) {
-            self.context.say(&line);
+            self.context.warn(&line);
         }
     }
 
@@ -93,8 +94,21 @@ impl<'a> Kitchen<'a> {
         let candidates = |package: &Package, artifact: &Artifact| locator.candidates(package, artifact);
         let blob_candidates = |package: &Package, blob: &Blob| locator.blob_candidates(package, blob);
         let executor = || self.executor();
+        let fetching = Mutex::new(None);
         let progress = |progress: Progress| match progress {
-            Progress::Note(text) => self.warn(format!("warning: {name}: {}", safe(&text))),
+            Progress::Note(text) => self.warn(format!("{name}: {}", safe(&text))),
+            Progress::Fetching { count, bytes } => {
+                *fetching.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), count, bytes));
+                self.context.progress.start(&format!("{name}: fetching"), Some(bytes), true);
+            }
+            Progress::Fetched => {
+                self.context.progress.end(&format!("{name}: fetching"));
+                let begun = fetching.lock().unwrap_or_else(PoisonError::into_inner).take();
+                if let Some((started, number, size)) = begun {
+                    let what = format!("Fetched {} for {name} ({})", count(number, "artifact"), bytes(size));
+                    self.context.progress.phase(&what, started);
+                }
+            }
             other => show(self.context, name, other),
         };
         act(&Bakery {
@@ -134,15 +148,11 @@ pub fn fitting_lockfile(workspace: &Workspace, name: &str, store: Option<&Store>
 fn show(context: &Context, name: &str, progress: Progress) {
     let bars = &context.progress;
     match progress {
-        Progress::Fetching { count, bytes } => {
-            bars.start(&format!("{name}: fetching {count} artifacts"), Some(bytes), true)
-        }
         Progress::Download(event) => {
             if let Event::Progress { bytes, .. } = event {
-                bars.advance_first(&format!("{name}: fetching"), bytes);
+                bars.advance(&format!("{name}: fetching"), bytes, "");
             }
         }
-        Progress::Fetched => bars.end_first(&format!("{name}: fetching")),
         Progress::Part { name: package, total } => {
             bars.start_once(&format!("{name}: unpacking"), total as u64);
             bars.advance(&format!("{name}: unpacking"), 1, &package);
@@ -159,7 +169,8 @@ fn show(context: &Context, name: &str, progress: Progress) {
             bars.end(&format!("{name}: running {step}"));
             bars.spent(&format!("The script of {step} of {name} ran"), took);
         }
-        Progress::Note(_) => {}
+        // Told by whoever calls this.
+        Progress::Fetching { .. } | Progress::Fetched | Progress::Note(_) => {}
         Progress::Configured { stage, scripts } => {
             bars.end(&format!("{name}: configuring {stage}"));
             bars.spent(&format!("Scripts of the {stage} of {name} ran"), scripts);

@@ -29,6 +29,12 @@ pub struct Outcome {
     changes: Vec<Change>,
 }
 
+impl Outcome {
+    pub fn new(name: &str, new: &Lockfile, changed: bool, reasons: Vec<Reason>, changes: Vec<Change>) -> Self {
+        Self { environment: name.to_owned(), changed, packages: new.packages.len(), reasons, changes }
+    }
+}
+
 pub fn run(context: &Context, arguments: &Lock) -> Result<u8> {
     let workspace = context.workspace()?;
     let names = workspace.select(&arguments.environments)?;
@@ -52,41 +58,23 @@ pub fn relock(
     for name in names {
         compared.push((name, compare(workspace, name, None)?));
     }
-    let resolves = |reasons: &[Reason]| *moving != Moving::Nothing || reasons.iter().any(Reason::needs_resolution);
-    let ground = match compared.iter().any(|(_, comparison)| resolves(&comparison.reasons)) {
+    let ground = match compared.iter().any(|(_, comparison)| comparison.resolves(moving)) {
         true => Some(Ground::new(context, workspace)?),
         false => None,
     };
     let registry = ground.as_ref().map(|ground| ground.registry(context));
     let resolver = ground.as_ref().zip(registry.as_ref());
     let resolver = resolver.map(|(ground, registry)| ground.resolver(context, workspace, registry)).transpose()?;
-    for (name, Comparison { settings, lockfile: old, reasons, .. }) in compared {
-        let new = match &resolver {
-            Some(resolver) if resolves(&reasons) || old.is_none() => {
-                let anew = reasons.iter().any(Reason::concerns_everything);
-                context.progress.start(&format!("Resolving {name}"), None, false);
-                let resolved = resolver.lock(name, &settings, old.as_ref(), moving, anew);
-                context.progress.end(&format!("Resolving {name}"));
-                resolved?
-            }
-            _ => match old.clone() {
-                Some(old) => with_settings(name, old, &settings),
-                None => return Err(Error::new(format!("`{name}` is not locked"))),
-            },
-        };
+    for (name, comparison) in compared {
+        let new = renew(context, resolver.as_ref(), name, &comparison, moving)?;
+        let Comparison { lockfile: old, reasons, .. } = comparison;
         let moved = changes(old.as_ref(), &new);
         let changed = old.as_ref() != Some(&new) || reasons.contains(&Reason::Conflicted);
         if changed && !dry_run {
             write_lockfile(workspace, name, &new)?;
         }
         tell(context, name, &new, &moved, changed, dry_run, &reasons);
-        outcomes.push(Outcome {
-            environment: name.clone(),
-            changed,
-            packages: new.packages.len(),
-            reasons,
-            changes: moved,
-        });
+        outcomes.push(Outcome::new(name, &new, changed, reasons, moved));
     }
     let packages: usize = outcomes.iter().map(|outcome| outcome.packages).sum();
     let verb = if dry_run { "Resolved" } else { "Locked" };
@@ -96,6 +84,30 @@ pub fn relock(
         context.report("lock", &outcomes, Vec::new)?;
     }
     Ok(0)
+}
+
+/// The lock that an environment gets, moving what `moving` says. `resolver` is there if anything has to be resolved.
+pub fn renew(
+    context: &Context,
+    resolver: Option<&Resolver<'_>>,
+    name: &str,
+    comparison: &Comparison,
+    moving: &Moving,
+) -> Result<Lockfile> {
+    let Comparison { settings, lockfile: old, reasons, .. } = comparison;
+    match resolver {
+        Some(resolver) if comparison.resolves(moving) || old.is_none() => {
+            let anew = reasons.iter().any(Reason::concerns_everything);
+            context.progress.start(&format!("Resolving {name}"), None, false);
+            let resolved = resolver.lock(name, settings, old.as_ref(), moving, anew);
+            context.progress.end(&format!("Resolving {name}"));
+            resolved
+        }
+        _ => match old.clone() {
+            Some(old) => Ok(with_settings(name, old, settings)),
+            None => Err(Error::new(format!("`{name}` is not locked"))),
+        },
+    }
 }
 
 /// What resolving stands on.
@@ -126,7 +138,8 @@ impl Ground {
     }
 }
 
-fn tell(
+/// Says what became of a lock.
+pub fn tell(
     context: &Context,
     name: &str,
     new: &Lockfile,
@@ -221,6 +234,13 @@ pub struct Comparison {
     pub reasons: Vec<Reason>,
     /// The workspace's own files as they are now.
     pub local: Vec<Local>,
+}
+
+impl Comparison {
+    /// Whether indexes are needed to bring the lock up to date.
+    pub fn resolves(&self, moving: &Moving) -> bool {
+        *moving != Moving::Nothing || self.reasons.iter().any(Reason::needs_resolution)
+    }
 }
 
 /// Compares an environment's definition with its lock. With a store, local files that are to be copied are in it

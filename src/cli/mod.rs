@@ -1,9 +1,12 @@
 //! The command line: one file per command. Arguments in, one operation called, output printed; nothing
 //! outside this folder prints or reads the environment.
 
+mod add;
 mod arguments;
 mod build;
+mod change;
 mod check;
+mod completions;
 mod compose;
 mod context;
 mod diff;
@@ -13,19 +16,26 @@ mod errors;
 mod export;
 mod fetch;
 mod gc;
+mod github;
+mod help;
+mod import;
 mod init;
 mod interrupt;
 mod kitchen;
 mod lines;
 mod list;
 mod lock;
+mod man;
 mod outdated;
 mod output;
 mod pins;
 mod progress;
 mod push;
+mod remove;
 mod rules;
 mod run;
+mod schema;
+mod shell;
 mod start;
 mod store;
 mod supervise;
@@ -38,7 +48,7 @@ mod why;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::Parser;
+use clap::FromArgMatches;
 
 use arguments::{Arguments, Command, Format};
 use context::Context;
@@ -47,7 +57,10 @@ use crate::error::{Error, Result};
 
 /// Runs kiln with the process's arguments; its exit code.
 pub fn main() -> ExitCode {
-    let mut arguments = match Arguments::try_parse() {
+    // Before anything else: when a shell asks what may come next, nothing but the answer may be printed.
+    completions::answer();
+    let parsed = help::command().try_get_matches().and_then(|found| Arguments::from_arg_matches(&found));
+    let mut arguments = match parsed {
         Ok(arguments) => arguments,
         Err(error) => {
             // clap prints help and versions on stdout and mistakes on stderr.
@@ -78,12 +91,18 @@ fn run(context: &Context, command: &Command) -> Result<u8> {
         return Err(Error::new("only `kiln diff` writes Markdown").hint("use `--format text` or `--format json`"));
     }
     match command {
-        Command::Init(arguments) => init::run(context, arguments),
+        Command::Init(arguments) => match &arguments.from {
+            Some(from) => import::run(context, arguments, from),
+            None => init::run(context, arguments),
+        },
+        Command::Add(arguments) => add::run(context, arguments),
+        Command::Remove(arguments) => remove::run(context, arguments),
         Command::Lock(arguments) => lock::run(context, arguments),
         Command::Update(arguments) => update::run(context, arguments),
         Command::Build(arguments) => build::run(context, arguments),
         Command::Fetch(arguments) => fetch::run(context, arguments),
         Command::Run(arguments) => run::run(context, arguments),
+        Command::Shell(arguments) => shell::run(context, arguments),
         Command::Up(arguments) => up::run(context, arguments),
         Command::Compose(arguments) => compose::run(context, arguments),
         Command::Push(arguments) => push::run(context, arguments),
@@ -95,15 +114,17 @@ fn run(context: &Context, command: &Command) -> Result<u8> {
         Command::Gc(arguments) => gc::run(context, arguments),
         Command::Store(arguments) => store::run(context, arguments),
         Command::Rules => rules::run(context),
+        Command::Completions(arguments) => completions::run(context, arguments),
+        Command::Man(arguments) => man::run(context, arguments),
+        Command::Schema(arguments) => schema::run(context, arguments),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     #[test]
     fn the_arguments_fit_together() {
-        super::Arguments::command().debug_assert();
+        super::help::command().debug_assert();
+        super::completions::command().debug_assert();
     }
 }

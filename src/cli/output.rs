@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::arguments::Format;
 use super::context::Context;
 use super::errors::safe;
+use super::github;
 use crate::error::{Error, Result};
 
 impl Context {
@@ -23,10 +24,31 @@ impl Context {
             let text = serde_json::to_string_pretty(&document)?;
             return self.progress.suspend(|| quietly(writeln!(io::stdout(), "{text}")));
         }
-        for line in lines() {
-            self.print(&line)?;
+        let lines = lines();
+        for line in &lines {
+            self.print(line)?;
+        }
+        if self.format == Format::Github && !lines.is_empty() {
+            self.summarize(&github::preformatted(name, &lines))?;
         }
         Ok(())
+    }
+
+    /// Adds to the summary that a run of GitHub Actions shows of this step, if there is one.
+    pub fn summarize(&self, markdown: &str) -> Result<()> {
+        match self.summary().filter(|_| self.format == Format::Github) {
+            Some(path) => github::summarize(path, markdown),
+            None => Ok(()),
+        }
+    }
+
+    /// Warns of something on stderr, unless `--quiet`.
+    pub fn warn(&self, text: &str) {
+        let line = match self.format {
+            Format::Github => github::annotation(github::Level::Warning, None, text),
+            _ => format!("warning: {text}"),
+        };
+        self.say(&line);
     }
 
     /// Says something on stderr, unless `--quiet`.
@@ -37,6 +59,11 @@ impl Context {
             });
         }
     }
+}
+
+/// Prints a whole document on stdout, as it is: one that kiln has made itself.
+pub fn raw(document: &[u8]) -> Result<()> {
+    quietly(io::stdout().write_all(document).and_then(|()| io::stdout().flush()))
 }
 
 /// A reader that has had enough (`| head`) is no error.

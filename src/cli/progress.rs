@@ -45,14 +45,8 @@ impl Progress {
         if self.mode != Mode::Bars {
             return;
         }
-        let template = match (length, bytes) {
-            (None, _) => "{spinner:.cyan} {prefix:<28!} {wide_msg}",
-            (Some(_), true) => {
-                "{spinner:.cyan} {prefix:<28!} {bar:24.cyan/dim} {bytes:>10}/{total_bytes:<10} {wide_msg}"
-            }
-            (Some(_), false) => "{spinner:.cyan} {prefix:<28!} {bar:24.cyan/dim} {pos:>10}/{len:<10} {wide_msg}",
-        };
-        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let template = template(columns(), length.is_some(), bytes);
+        let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = match length {
             Some(length) => ProgressBar::new(length),
             None => ProgressBar::new_spinner(),
@@ -76,21 +70,6 @@ impl Progress {
     pub fn start_once(&self, name: &str, length: u64) {
         if !self.lock().contains_key(name) {
             self.start(name, Some(length), false);
-        }
-    }
-
-    /// Moves on the bar whose name starts with `prefix`.
-    pub fn advance_first(&self, prefix: &str, by: u64) {
-        if let Some((_, bar)) = self.lock().iter().find(|(name, _)| name.starts_with(prefix)) {
-            bar.inc(by);
-        }
-    }
-
-    /// Takes away the bar whose name starts with `prefix`.
-    pub fn end_first(&self, prefix: &str) {
-        let name = self.lock().keys().find(|name| name.starts_with(prefix)).cloned();
-        if let Some(name) = name {
-            self.end(&name);
         }
     }
 
@@ -137,6 +116,26 @@ impl Progress {
     }
 }
 
+/// How wide the terminal is.
+fn columns() -> u16 {
+    rustix::termios::tcgetwinsize(std::io::stderr()).map_or(80, |size| size.ws_col)
+}
+
+/// What a bar looks like: on a narrow terminal nothing of it may need a second line.
+fn template(columns: u16, counted: bool, bytes: bool) -> String {
+    let counts = match bytes {
+        _ if !counted => "",
+        true => " {bytes}/{total_bytes}",
+        false => " {pos}/{len}",
+    };
+    match columns {
+        0..72 => format!("{{spinner:.cyan}} {{prefix:<30!}}{}", if bytes { " {percent:>3}%" } else { counts }),
+        _ if !counted => "{spinner:.cyan} {prefix:<36!} {wide_msg}".to_owned(),
+        72..100 => format!("{{spinner:.cyan}} {{prefix:<30!}} {{bar:16.cyan/dim}}{counts}"),
+        _ => format!("{{spinner:.cyan}} {{prefix:<36!}} {{bar:24.cyan/dim}}{counts} {{wide_msg}}"),
+    }
+}
+
 /// A duration for people: `12ms`, `3.4s`, `2m05s`.
 pub fn time(duration: Duration) -> String {
     let milliseconds = duration.as_millis();
@@ -146,5 +145,18 @@ pub fn time(duration: Duration) -> String {
         format!("{}.{}s", milliseconds / 1000, milliseconds % 1000 / 100)
     } else {
         format!("{}m{:02}s", milliseconds / 60_000, milliseconds / 1000 % 60)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::template;
+
+    #[test]
+    fn a_bar_is_as_wide_as_the_terminal_allows() {
+        for (columns, bar, message) in [(60, false, false), (80, true, false), (200, true, true)] {
+            let template = template(columns, true, true);
+            assert_eq!((template.contains("{bar"), template.contains("{wide_msg}")), (bar, message), "{template}");
+        }
     }
 }

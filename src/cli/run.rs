@@ -33,7 +33,8 @@ pub fn run(context: &Context, arguments: &Run) -> Result<u8> {
     Ok(u8::try_from(code & 0xff).unwrap_or(255))
 }
 
-fn variables(typed: &[String]) -> Result<BTreeMap<String, String>> {
+/// The variables that `-e` gives.
+pub fn variables(typed: &[String]) -> Result<BTreeMap<String, String>> {
     let mut variables = BTreeMap::new();
     for variable in typed {
         let (name, value) = variable.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(|| {

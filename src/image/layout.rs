@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::manifest::{Root, layout_index};
 use super::output::write_file;
+use super::read::{self, NAME};
 use crate::canonical;
 use crate::digest::Digest;
 use crate::error::{Context, Error, Kind, Result};
@@ -21,17 +22,14 @@ use crate::store::Store;
 /// The content of the file `oci-layout`.
 pub(super) const MARKER: &[u8] = b"{\"imageLayoutVersion\":\"1.0.0\"}";
 
-/// The annotation of a descriptor in `index.json` that holds its name.
-pub(super) const NAME: &str = "org.opencontainers.image.ref.name";
-
 /// The digest of what the layout at `folder` has under `name`; without one, of the only thing that is there.
 pub fn named(folder: &Path, name: Option<&str>) -> Result<Digest> {
     let path = folder.join("index.json");
     let what = || format!("reading the OCI image layout {}", folder.display());
-    let index = read_limited(&path, super::read::LARGEST)
+    let index = read_limited(&path, read::LARGEST)
         .context(what)
         .map_err(|error| error.hint("`kiln build ENV --output oci:DIR`, or `skopeo copy … oci:DIR`, writes one"))?;
-    super::read::named(&index, name).context(what)
+    read::named(&index, name).context(what)
 }
 
 /// A blob of the layout at `folder`, of at most `maximum` bytes, checked against its digest.

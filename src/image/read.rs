@@ -8,11 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 
 use super::config::{ContainerConfig, Healthcheck, Platform};
-use super::layout::NAME;
 use crate::digest::Digest;
 use crate::error::{Context, Error, Kind, Result};
 use crate::layer::Compression;
 
+/// The annotation of a descriptor in a layout's `index.json` that holds its name.
+pub const NAME: &str = "org.opencontainers.image.ref.name";
 /// The largest index or manifest that is taken, in bytes.
 pub const LARGEST: u64 = 4 << 20;
 /// Engines refuse images of more layers; some of them are kiln's to add.

@@ -5,22 +5,37 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::{Access, LARGEST_ANSWER, Login, Reference, Registry, refused};
+use super::answer::{LARGEST, refused};
+use super::credentials::{Login, Logins};
+use super::reference::Reference;
 use crate::error::{Context, Error, Result};
-use crate::net::{Address, Credentials, Outbound, Outgoing};
+use crate::net::{Address, Client, Credentials, Outbound, Outgoing, Reply};
 
 /// What kiln calls itself where tokens are given out.
 const CLIENT: &str = "kiln";
 
-/// Asks the registry what it wants, and gets it.
-pub(super) fn obtain(registry: &Registry<'_>, reference: &Reference, access: Access) -> Result<Option<Credentials>> {
+/// What is wanted of a repository.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Access {
+    Pull,
+    Push,
+}
+
+/// Asks the registry that has `address` what it wants, and gets it.
+pub(super) fn obtain(
+    client: &Client,
+    logins: &Logins,
+    reference: &Reference,
+    access: Access,
+    address: &Address,
+) -> Result<Option<Credentials>> {
     // The registry's root says how to log in, whatever is asked afterwards.
-    let root = registry.address(reference, "x")?.redirected("/v2/")?;
-    let reply = registry.client.send(&Outgoing::new("GET", root.clone(), LARGEST_ANSWER))?;
+    let root = address.redirected("/v2/")?;
+    let reply = client.send(&Outgoing::new("GET", root.clone(), LARGEST))?;
     if reply.status != 401 {
         return Ok(None);
     }
-    let login = registry.logins.find(&reference.registry, &reference.repository)?.map(|(login, _)| login);
+    let login = logins.find(&reference.registry, &reference.repository)?.map(|(login, _)| login);
     let header = reply.header("www-authenticate").unwrap_or_default();
     let (scheme, fields) = challenge(header);
     match scheme.to_ascii_lowercase().as_str() {
@@ -31,28 +46,29 @@ pub(super) fn obtain(registry: &Registry<'_>, reference: &Reference, access: Acc
             }
             None => None,
         }),
-        "bearer" => bearer(registry, reference, access, &root, &fields, login).map(Some),
+        "bearer" => {
+            let asked = Asked { root: &root, fields: &fields, login };
+            let (realm, reply) = ask(client, reference, access, asked)?;
+            let answer = checked(logins, reference, reply).and_then(|reply| token(&reply));
+            answer.context(|| format!("asking {realm} for a token")).map(Some)
+        }
         _ => Err(Error::new(format!("the registry wants to be asked in a way that is not known: {header:?}"))),
     }
 }
 
-fn bearer(
-    registry: &Registry<'_>,
-    reference: &Reference,
-    access: Access,
-    root: &Address,
-    fields: &BTreeMap<String, String>,
+/// What a registry said of its tokens, and who asks for one.
+struct Asked<'a> {
+    root: &'a Address,
+    fields: &'a BTreeMap<String, String>,
     login: Option<Login>,
-) -> Result<Credentials> {
-    #[derive(Deserialize)]
-    struct Answer {
-        token: Option<String>,
-        access_token: Option<String>,
-    }
-    let realm = fields.get("realm").context(|| "the registry does not say where its tokens are")?;
-    // A realm on an unencrypted server gets no password that the registry itself would have got encrypted.
+}
+
+/// Asks for a token where the registry says; where that is, and the answer.
+fn ask(client: &Client, reference: &Reference, access: Access, asked: Asked<'_>) -> Result<(Address, Reply)> {
+    let realm = asked.fields.get("realm").context(|| "the registry does not say where its tokens are")?;
     let (realm, _) = Address::parse(realm)?;
-    if root.scheme() == "https" && realm.scheme() != "https" {
+    // A realm on an unencrypted server gets no password that the registry itself would have got encrypted.
+    if asked.root.scheme() == "https" && realm.scheme() != "https" {
         return Err(Error::new(format!("its tokens are given out by {realm}, which is not encrypted")));
     }
     let actions = match access {
@@ -60,8 +76,8 @@ fn bearer(
         Access::Push => "pull,push",
     };
     let scope = format!("repository:{}:{actions}", reference.repository);
-    let service = fields.get("service").map(String::as_str).unwrap_or_default();
-    let mut outgoing = match login {
+    let service = asked.fields.get("service").map(String::as_str).unwrap_or_default();
+    let mut outgoing = match asked.login {
         Some(Login::Identity(token)) => {
             let form = [
                 ("grant_type", "refresh_token"),
@@ -71,14 +87,14 @@ fn bearer(
                 ("refresh_token", &token),
             ];
             let encoded = realm.with_query(&form).as_str().split_once('?').map(|(_, query)| query.to_owned());
-            let mut outgoing = Outgoing::new("POST", realm.clone(), LARGEST_ANSWER);
+            let mut outgoing = Outgoing::new("POST", realm.clone(), LARGEST);
             outgoing.headers.push(("content-type", "application/x-www-form-urlencoded".to_owned()));
             outgoing.content = Outbound::Bytes(encoded.unwrap_or_default().into_bytes());
             outgoing
         }
         login => {
             let address = realm.with_query(&[("service", service), ("scope", &scope), ("client_id", CLIENT)]);
-            let mut outgoing = Outgoing::new("GET", address, LARGEST_ANSWER);
+            let mut outgoing = Outgoing::new("GET", address, LARGEST);
             if let Some(Login::Basic { user, password }) = login {
                 outgoing.credentials = Some(Credentials::Basic { user, password });
             }
@@ -86,15 +102,38 @@ fn bearer(
         }
     };
     outgoing.headers.push(("accept", "application/json".to_owned()));
-    let what = || format!("asking {realm} for a token");
-    let reply = registry.client.send(&outgoing).context(what)?;
+    let reply = client.send(&outgoing).context(|| format!("asking {realm} for a token"))?;
+    Ok((realm, reply))
+}
+
+/// The token in an answer.
+fn token(reply: &Reply) -> Result<Credentials> {
+    #[derive(Deserialize)]
+    struct Answer {
+        token: Option<String>,
+        access_token: Option<String>,
+    }
     if !reply.is_success() {
-        return Err(registry.checked(reference, reply.clone()).err().unwrap_or_else(|| refused(&reply))).context(what);
+        return Err(refused(reply));
     }
     // The answer holds the token: no part of it is repeated.
     let answer: Option<Answer> = serde_json::from_slice(&reply.content).ok();
     let token = answer.and_then(|answer| answer.token.or(answer.access_token)).filter(|token| !token.is_empty());
-    token.map(Credentials::Bearer).context(|| "the answer holds no token").context(what)
+    token.map(Credentials::Bearer).context(|| "the answer holds no token")
+}
+
+/// An answer, unless it says that who asks may not: then an error that says which login was used.
+pub(super) fn checked(logins: &Logins, reference: &Reference, reply: Reply) -> Result<Reply> {
+    if !matches!(reply.status, 401 | 403) {
+        return Ok(reply);
+    }
+    let hint = match logins.find(&reference.registry, &reference.repository)? {
+        Some((_, place)) => format!("the login for {} is from {place}", reference.registry),
+        None => {
+            format!("no login for {} was found: `docker login {0}` or `podman login {0}` makes one", reference.registry)
+        }
+    };
+    Err(refused(&reply).hint(hint))
 }
 
 /// The first challenge of a `WWW-Authenticate` (RFC 9110, 11.6.1): its scheme and its fields, names in lower case.

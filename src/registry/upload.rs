@@ -1,6 +1,9 @@
 //! Putting blobs and manifests into a registry (OCI distribution specification, pushing).
 
-use super::{Access, LARGEST_ANSWER, Reference, Registry, refused};
+use super::answer::{LARGEST, refused};
+use super::client::Registry;
+use super::reference::Reference;
+use super::token::Access;
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::net::{Address, Outbound, Outgoing, Reply};
@@ -43,7 +46,7 @@ impl Registry<'_> {
         elsewhere: Option<&str>,
     ) -> Result<Uploaded> {
         let blob = self.address(reference, &format!("blobs/{}", digest.oci()))?;
-        let there = self.send(reference, Access::Push, Outgoing::new("HEAD", blob, LARGEST_ANSWER))?;
+        let there = self.send(reference, Access::Push, Outgoing::new("HEAD", blob, LARGEST))?;
         if there.status == 200 {
             return Ok(Uploaded::Existing);
         }
@@ -83,7 +86,7 @@ impl Registry<'_> {
         if let Some(from) = elsewhere {
             address = address.with_query(&[("mount", &digest.oci()), ("from", from)]);
         }
-        let reply = self.send(reference, Access::Push, Outgoing::new("POST", address.clone(), LARGEST_ANSWER))?;
+        let reply = self.send(reference, Access::Push, Outgoing::new("POST", address.clone(), LARGEST))?;
         match reply.status {
             201 if elsewhere.is_some() => Ok(Begun::Mounted),
             202 => location(&address, &reply).map(Begun::Session),
@@ -102,7 +105,7 @@ impl Registry<'_> {
         let mut last = content;
         if from > 0 {
             if from < length {
-                let mut patch = Outgoing::new("PATCH", session.clone(), LARGEST_ANSWER);
+                let mut patch = Outgoing::new("PATCH", session.clone(), LARGEST);
                 let range = ("content-range", format!("{from}-{}", length - 1));
                 patch = Outgoing { content: last, headers: vec![octets.clone(), range], repeatable: false, ..patch };
                 let reply = self.send(reference, Access::Push, patch)?;
@@ -113,7 +116,7 @@ impl Registry<'_> {
             }
             last = Outbound::Nothing;
         }
-        let put = Outgoing::new("PUT", end.with_query(&[("digest", &digest.oci())]), LARGEST_ANSWER);
+        let put = Outgoing::new("PUT", end.with_query(&[("digest", &digest.oci())]), LARGEST);
         let put = Outgoing { content: last, headers: vec![octets], repeatable: false, ..put };
         let reply = self.send(reference, Access::Push, put)?;
         if reply.status == 201 { Ok(()) } else { Err(refused(&reply)) }
@@ -121,7 +124,7 @@ impl Registry<'_> {
 
     /// Where a broken upload goes on, and from which byte; `None` if the registry does not know.
     fn progress(&self, reference: &Reference, session: &Address) -> Option<(Address, u64)> {
-        let reply = self.send(reference, Access::Push, Outgoing::new("GET", session.clone(), LARGEST_ANSWER)).ok()?;
+        let reply = self.send(reference, Access::Push, Outgoing::new("GET", session.clone(), LARGEST)).ok()?;
         let last = reply.header("range")?.trim_start_matches("bytes=").strip_prefix("0-")?.parse::<u64>().ok()?;
         // `0-0` stands for nothing and for one byte: it is begun anew.
         (reply.status == 204 && last > 0).then_some((location(session, &reply).ok()?, last + 1))
@@ -131,7 +134,7 @@ impl Registry<'_> {
     pub fn put_manifest(&self, reference: &Reference, media_type: &str, bytes: &[u8], tag: Option<&str>) -> Result<()> {
         let digest = Digest::of(bytes);
         let name = tag.map_or_else(|| digest.oci(), str::to_owned);
-        let mut outgoing = Outgoing::new("PUT", self.address(reference, &format!("manifests/{name}"))?, LARGEST_ANSWER);
+        let mut outgoing = Outgoing::new("PUT", self.address(reference, &format!("manifests/{name}"))?, LARGEST);
         outgoing.headers.push(("content-type", media_type.to_owned()));
         outgoing.content = Outbound::Bytes(bytes.to_vec());
         let what = || format!("pushing the manifest {} to {}", digest.oci(), reference.name());

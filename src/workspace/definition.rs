@@ -12,7 +12,7 @@ use super::settings::{
     Base, BaseImage, Debian, Healthcheck, ImageSettings, LAYOUT, Npm, Settings, Source, Suite, User, main,
 };
 use super::steps::{Copy, Fetch, Run, Step};
-use super::{Exposed, MAXIMUM_SIZE, Platform, Workspace, diagnostic, read};
+use super::{Asked, Edit, Exposed, Platform, Workspace, diagnostic};
 use crate::error::{Context, Error, Result};
 use crate::registry::Reference;
 
@@ -20,7 +20,7 @@ use crate::registry::Reference;
 const MAXIMUM_DEPTH: usize = 16;
 
 /// How many steps a definition may have: each is a layer.
-const MAXIMUM_STEPS: usize = 32;
+pub(super) const MAXIMUM_STEPS: usize = 32;
 
 /// The exclusion sets that apply unless a definition says otherwise: slim by default.
 const SLIM: [&str; 3] = ["docs", "locales", "man"];
@@ -118,9 +118,8 @@ pub fn load(workspace: &Workspace, environment: &str) -> Result<Settings> {
 }
 
 fn gather(workspace: &Workspace, name: &str, merged: &mut Merged, above: &mut Vec<String>) -> Result<()> {
-    let path = workspace.definition_path(name);
     let shown = Path::new("envs").join(format!("{name}.toml"));
-    let text = read(&path, MAXIMUM_SIZE)?;
+    let text = workspace.definition_text(name)?;
     let file: File = toml::from_str(&text).map_err(|error| diagnostic::toml(&shown, &text, &error))?;
     let complain = |span: Range<usize>, message: &str| diagnostic::at(&shown, &text, span, message);
 
@@ -153,7 +152,29 @@ fn gather(workspace: &Workspace, name: &str, merged: &mut Merged, above: &mut Ve
     merged.add(file, &workspace.root, &complain)
 }
 
-pub(super) fn is_name(name: &str) -> bool {
+/// The definition that asks for a package, among those that `environment` extends, and what it asks for. Nothing if
+/// none of them does.
+pub fn origin_of(workspace: &Workspace, environment: &str, asked: &Asked) -> Result<Option<(String, Asked)>> {
+    let mut seen = BTreeSet::from([environment.to_owned()]);
+    let mut open = vec![environment.to_owned()];
+    while let Some(name) = open.pop() {
+        let shown = Path::new("envs").join(format!("{name}.toml"));
+        let text = workspace.definition_text(&name)?;
+        if name != environment
+            && let Some(found) =
+                Edit::new(&shown, &text)?.asked(asked.ecosystem).into_iter().find(|known| known.name == asked.name)
+        {
+            return Ok(Some((name, found)));
+        }
+        let file: File = toml::from_str(&text).map_err(|error| diagnostic::toml(&shown, &text, &error))?;
+        // The last one that is extended is on top.
+        open.extend(file.extends.into_iter().map(Spanned::into_inner).filter(|name| seen.insert(name.clone())));
+    }
+    Ok(None)
+}
+
+/// Whether an environment may be called so.
+pub fn is_name(name: &str) -> bool {
     !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.+".contains(c)) && !name.starts_with('.')
 }
 

@@ -3,8 +3,11 @@
 //! TOML text becomes typed settings here, and every complaint about it points at the offending text.
 //! Nothing here knows the network, the store, or what a lockfile says.
 
+mod asked;
 mod definition;
 mod diagnostic;
+mod edit;
+pub mod import;
 mod languages;
 mod platform;
 mod ports;
@@ -21,7 +24,9 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::Spanned;
 
-pub use definition::load;
+pub use asked::{Asked, Ecosystem};
+pub use definition::{is_name, load, origin_of};
+pub use edit::{Edit, Effect};
 pub use platform::Platform;
 pub use ports::{Exposed, Protocol, Published};
 pub use settings::{
@@ -47,6 +52,8 @@ pub struct Workspace {
     pub origins: BTreeMap<String, Vec<String>>,
     /// Places that run environments, by name, from `[targets]`.
     targets: BTreeMap<String, Target>,
+    /// Texts of definitions that count in place of the files'.
+    drafts: BTreeMap<String, String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -85,7 +92,12 @@ impl Workspace {
         let shown = Path::new("kiln.toml");
         let text = read(&root.join(shown), MAXIMUM_SIZE)?;
         let file: File = toml::from_str(&text).map_err(|error| diagnostic::toml(shown, &text, &error))?;
-        let mut workspace = Self { root: root.to_owned(), origins: addresses(file.origins), targets: BTreeMap::new() };
+        let mut workspace = Self {
+            root: root.to_owned(),
+            origins: addresses(file.origins),
+            targets: BTreeMap::new(),
+            drafts: BTreeMap::new(),
+        };
         let complain = |span: Range<usize>, message: &str| diagnostic::at(shown, &text, span, message);
         workspace.targets = targets::check(file.targets, &workspace.environments()?, &complain)?;
         Ok(workspace)
@@ -103,6 +115,11 @@ impl Workspace {
                 None => error.hint(format!("there are: {}", known.join(", "))),
             }
         })
+    }
+
+    /// The names of all targets, sorted.
+    pub fn targets(&self) -> impl Iterator<Item = &str> {
+        self.targets.keys().map(String::as_str)
     }
 
     /// The names of all environments, sorted: the definitions in `envs/` that are no mere base of others
@@ -166,6 +183,21 @@ impl Workspace {
     /// Where the definition of `environment` is.
     pub fn definition_path(&self, environment: &str) -> PathBuf {
         self.root.join("envs").join(format!("{environment}.toml"))
+    }
+
+    /// The same workspace as it would be if a definition's text were this.
+    pub fn with_draft(&self, definition: &str, text: String) -> Self {
+        let mut workspace = self.clone();
+        workspace.drafts.insert(definition.to_owned(), text);
+        workspace
+    }
+
+    /// The text of a definition.
+    pub fn definition_text(&self, name: &str) -> Result<String> {
+        match self.drafts.get(name) {
+            Some(text) => Ok(text.clone()),
+            None => read(&self.definition_path(name), MAXIMUM_SIZE),
+        }
     }
 
     /// Where the lockfile of `environment` is.

@@ -28,6 +28,7 @@ fn the_first_build_pins_and_the_second_finds() {
     --- stdout
     api [PLATFORM] sha256:[HASH]
     --- stderr
+    Fetched 2 artifacts for api (1.3 KiB) in [TIME]
     Baked api for [PLATFORM]: 4 layers, 1.8 KiB in [TIME]
     ");
     let lock = context.lockfile("api");
@@ -37,6 +38,8 @@ fn the_first_build_pins_and_the_second_finds() {
     exit 0
     --- stdout
     api [PLATFORM] sha256:[HASH]
+    --- stderr
+    Cached api for [PLATFORM]: 4 layers, 1.8 KiB in [TIME]
     ");
     assert_eq!(first.stdout, second.stdout);
     assert_eq!(context.lockfile("api"), lock);
@@ -61,6 +64,7 @@ fn locked_writes_nothing() {
     assert_snapshot!(context.kiln(&["build", "--locked"]).shown, @"
     exit 1
     --- stderr
+    Fetched 2 artifacts for api (1.3 KiB) in [TIME]
     Baked api for [PLATFORM]: 4 layers, 1.8 KiB in [TIME]
     error: the lockfile of `api` does not hold its output for [PLATFORM], and `--locked` writes nothing
 
@@ -83,6 +87,7 @@ fn another_digest_than_the_pinned_one_is_drift() {
     assert_snapshot!(run.shown, @"
     exit 1
     --- stderr
+    Cached api for [PLATFORM]: 4 layers, 1.8 KiB in [TIME]
     error: drift: the image of `api` for [PLATFORM] is not the one that its lockfile pins
         platform lock   [HASH]
         pinned image    [HASH]
@@ -101,6 +106,7 @@ fn an_edited_pin_is_caught() {
     assert_snapshot!(context.kiln(&["build"]).shown, @"
     exit 2
     --- stderr
+    Fetched 2 artifacts for api (1.3 KiB) in [TIME]
     error: baking `api` for [PLATFORM]
       caused by: the package says of itself `Version: 1.2`, expected lib 1.9 for all
     ");
@@ -115,6 +121,7 @@ fn scripts_that_cannot_run_must_be_accepted() {
     assert_snapshot!(context.kiln(&["build"]).shown, @r#"
     exit 1
     --- stderr
+    Fetched 1 artifact for api (704 B) in [TIME]
     error: baking `api` for [PLATFORM]
       caused by: with `base = "none"` no script can run, and these packages have some: daemon
 
@@ -135,6 +142,7 @@ fn two_packages_with_one_file() {
     assert_snapshot!(context.kiln(&["build"]).shown, @"
     exit 1
     --- stderr
+    Fetched 2 artifacts for api (1.3 KiB) in [TIME]
     error: baking `api` for [PLATFORM]
       caused by: `/usr/share/same` is shipped by both `one` 1 and `two` 1, and neither replaces the other
 
@@ -150,6 +158,7 @@ fn a_package_that_is_no_package() {
     assert_snapshot!(context.kiln(&["build"]).shown, @"
     exit 2
     --- stderr
+    Fetched 1 artifact for api (17 B) in [TIME]
     error: baking `api` for [PLATFORM]
       caused by: reading `fake` 1
       caused by: this is not a Debian package: it does not begin as an ar archive
@@ -166,6 +175,7 @@ fn a_package_that_is_another() {
     assert_snapshot!(context.kiln(&["build"]).shown, @"
     exit 2
     --- stderr
+    Fetched 1 artifact for api (664 B) in [TIME]
     error: baking `api` for [PLATFORM]
       caused by: the package says of itself `Package: other`, expected wanted 1 for all
     ");
@@ -248,6 +258,7 @@ fn outputs() {
     --- stdout
     api [PLATFORM] sha256:[HASH]
     --- stderr
+    Cached api for [PLATFORM]: 4 layers, 1.8 KiB in [TIME]
     error: writing `api` to [WORKSPACE]/taken
       caused by: [WORKSPACE]/taken holds something else than an OCI image layout
 
@@ -266,6 +277,7 @@ fn a_lockfile_that_cannot_be_written() {
     assert_snapshot!(context.run(&output).shown, @"
     exit 2
     --- stderr
+    Fetched 2 artifacts for api (1.3 KiB) in [TIME]
     Baked api for [PLATFORM]: 4 layers, 1.8 KiB in [TIME]
     error: `api` is baked for [PLATFORM] as sha256:[HASH], and cannot be pinned
       caused by: writing the lockfile [WORKSPACE]/lockfiles/api.lock

@@ -63,7 +63,7 @@ fn index(files: &[(&str, Vec<u8>)]) -> Files {
 }
 
 /// A workspace with an interpreter and a C library, and an index at `server`.
-fn context(server: &Server, more: &str) -> TestContext {
+pub fn context(server: &Server, more: &str) -> TestContext {
     let mut context = TestContext::new(&[package("python3", "3.13.5-1"), package("libc6", "2.41-12")]);
     context.set("KILN_ORIGIN_PYPI", server.url("/simple"));
     context.set("KILN_ORIGIN_NPM", server.url("/npm"));
@@ -86,7 +86,7 @@ fn names(context: &TestContext, words: &str) -> String {
     names.join("\n")
 }
 
-fn shop() -> Files {
+pub fn shop() -> Files {
     index(&[
         ("web-1.0-py3-none-any.whl", wheel("web", "1.0", &["util>=1"])),
         ("web-2.0-py3-none-any.whl", wheel("web", "2.0", &["util>=2"])),
@@ -216,7 +216,7 @@ fn tarball(manifest: &serde_json::Value, files: &[(&str, &str)]) -> Vec<u8> {
 }
 
 /// A registry with packages of one version each.
-fn registry(packages: &[(serde_json::Value, Vec<(&str, &str)>)], server: &str) -> Files {
+pub fn registry(packages: &[(serde_json::Value, Vec<(&str, &str)>)], server: &str) -> Files {
     let mut files = Files::new();
     for (manifest, content) in packages {
         let (name, version) = (manifest["name"].as_str().unwrap(), manifest["version"].as_str().unwrap());

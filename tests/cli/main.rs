@@ -6,19 +6,25 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod add;
 mod base_image;
 mod build;
 mod changes;
+mod completions;
 mod compose;
 mod definitions;
 mod diff;
+mod github;
+mod import;
 mod languages;
 mod lock;
 mod network;
 mod output;
 mod push;
 mod questions;
+mod schema;
 mod scripts;
+mod shell;
 mod steps;
 mod store;
 mod trouble;

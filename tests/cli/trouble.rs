@@ -191,6 +191,7 @@ fn scripts_where_nothing_can_run_them() {
     assert_snapshot!(run.shown, @"
     exit 2
     --- stderr
+    Fetched 1 artifact for api (716 B) in [TIME]
     error: baking `api` for [PLATFORM]
       caused by: configuring the base of `api` for [PLATFORM]
       caused by: packages' scripts cannot be run in isolation here; tried user-namespace: /etc/subuid has no range of at least 65535 ids for user 65533; root-namespaces: only root can use it, and this is user 65533; chroot: only root can use it, and this is user 65533

@@ -16,6 +16,7 @@ use kiln::workspace::Platform;
 use super::archive::{Files, Package, Scenario};
 use super::deb;
 use super::keys::{Flaw, NOW, Signer};
+use super::schema;
 use super::server::Server;
 
 /// A port on which nothing listens: connections are refused.
@@ -164,6 +165,9 @@ impl TestContext {
     pub fn ok(&self, arguments: &[&str]) -> Run {
         let run = self.kiln(arguments);
         assert_eq!(run.code, Some(0), "kiln {}\n{}", arguments.join(" "), run.shown);
+        if arguments.first() == Some(&"lock") {
+            schema::check_workspace(&self.workspace());
+        }
         run
     }
 
@@ -202,6 +206,8 @@ impl TestContext {
     pub fn run(&self, output: &Output) -> Run {
         let stdout = String::from_utf8(output.stdout.clone()).unwrap();
         let stderr = String::from_utf8(output.stderr.clone()).unwrap();
+        schema::check_output(&stdout);
+        schema::check_output(&stderr);
         let mut shown = format!("exit {}\n", output.status.code().map_or("by signal".into(), |code| code.to_string()));
         for (name, text) in [("stdout", &stdout), ("stderr", &stderr)] {
             if !text.is_empty() {

@@ -8,5 +8,6 @@ pub mod context;
 pub mod deb;
 pub mod keys;
 pub mod registry;
+pub mod schema;
 pub mod server;
 pub mod tiny;

@@ -5,8 +5,10 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::operands::LARGEST;
 use crate::error::{Context as _, Error, Kind, Result};
+
+/// The most bytes that a lockfile may have.
+pub const LARGEST: u64 = 64 << 20;
 
 /// The most bytes of a list of files, and of what git complains.
 const LIST: u64 = 16 << 20;

@@ -26,6 +26,13 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8> {
     match context.format {
         Format::Json => context.report("diff", &report, Vec::new)?,
         Format::Text => text::lines(&report).iter().try_for_each(|line| context.print(line))?,
+        Format::Github => {
+            text::lines(&report).iter().try_for_each(|line| context.print(line))?;
+            context.summarize(&markdown::comment(&report, arguments.max_bytes as usize)?)?;
+            if report.summary.attention > 0 {
+                context.warn(&format!("kiln diff: {}", text::footer(&report)));
+            }
+        }
         Format::Markdown => context.print(&markdown::comment(&report, arguments.max_bytes as usize)?)?,
     }
     let found: BTreeSet<Class> = report.summary.classes.keys().copied().collect();

@@ -7,15 +7,13 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::git::Revision;
+use super::git::{LARGEST, Revision};
 use crate::cli::context::Context;
 use crate::digest::Digest;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::lock::Lockfile;
 use crate::workspace::{Workspace, nearest};
 
-/// The most bytes that a lockfile may have.
-pub const LARGEST: u64 = 64 << 20;
 /// How the names of lockfiles end.
 const ENDING: &str = ".lock";
 

@@ -77,7 +77,7 @@ impl Wanted {
 }
 
 /// `name@rest`, where the name may begin with an `@` of its own.
-pub(super) fn split(text: &str) -> (&str, &str) {
+pub fn split(text: &str) -> (&str, &str) {
     match text.char_indices().skip(1).find(|(_, character)| *character == '@') {
         Some((at, _)) => (&text[..at], &text[at + 1..]),
         None => (text, ""),

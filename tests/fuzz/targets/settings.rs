@@ -1,6 +1,7 @@
 //! What people write: definitions, lockfiles, `kiln.toml`, and the settings of other tools.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::str::FromStr;
 
 use kiln::ecosystem::npm::origin as npm;
@@ -10,7 +11,7 @@ use kiln::lock::diff::Diff;
 use kiln::lock::needs::Needs;
 use kiln::lock::{Lockfile, PlatformLock, changes, reasons};
 use kiln::net::{Address, percent_decoded};
-use kiln::workspace::{self, Exposed, Platform, Published, Workspace};
+use kiln::workspace::{self, Asked, Ecosystem, Edit, Exposed, Platform, Published, Workspace, import};
 
 use super::{Outcome, Target, printable, same, text};
 use crate::mend;
@@ -42,6 +43,37 @@ const DEFINITION: &[&str] = &[
     "\"\"\"",
     "'''",
 ];
+const DOCKERFILE: &[&str] = &[
+    "FROM ",
+    "RUN ",
+    "apt-get install -y ",
+    "pip install ",
+    "npm ci",
+    " && ",
+    " \\\n",
+    "COPY ",
+    "ADD ",
+    "ENV ",
+    "ARG ",
+    "CMD [\"",
+    "ENTRYPOINT ",
+    "<<EOF\n",
+    "\nEOF\n",
+    "${A}",
+    "${A:-b}",
+    "$A",
+    "EXPOSE 80",
+    "USER ",
+    "WORKDIR ",
+    "# escape=`\n",
+    "HEALTHCHECK --interval=5s CMD ",
+    "ONBUILD ",
+    "--from=",
+    "\"dependencies\": {",
+    "-r requirements.txt",
+    "'",
+    "`",
+];
 const LOCK: &[&str] = &[
     "[[package]]\n",
     "[[package.on]]\n",
@@ -65,6 +97,8 @@ fn list() -> Vec<Target> {
         target("lockfile", LOCK, lockfile),
         target("conflict", LOCK, conflict),
         target("definition", DEFINITION, definition),
+        target("edit", DEFINITION, edit),
+        target("dockerfile", DOCKERFILE, dockerfile),
         target(
             "kiln-toml",
             &["[origins]\n", "[targets.a]\n", "debian = [\"", "registry = \"", "ports = [", "envs = [", "{ "],
@@ -163,6 +197,51 @@ fn definition(world: &World, bytes: &[u8]) -> Outcome {
     };
     same("settings", &lockfile.environment, &found.environment)?;
     let _ = reasons(Some(&found), &lockfile.environment);
+    Ok(())
+}
+
+/// `kiln add` and `kiln remove`: the first line says what, the rest is a definition.
+fn edit(_: &World, bytes: &[u8]) -> Outcome {
+    let text = text(bytes);
+    let (typed, definition) = text.split_once('\n').unwrap_or(("debian:curl", &text));
+    let Some((ecosystem, rest)) = printable(Ecosystem::split(typed)) else { return Ok(()) };
+    let Some(asked) = printable(Asked::parse(ecosystem.unwrap_or(Ecosystem::Debian), rest)) else { return Ok(()) };
+    let shown = Path::new("envs/api.toml");
+    let Some(mut edit) = printable(Edit::new(shown, definition)) else { return Ok(()) };
+    let _ = (asked.typed(), asked.from_version("1.0+a").text, asked.lowest(["1.0", "0.9"].into_iter()));
+    let Some(effect) = printable(edit.add(&asked)) else { return Ok(()) };
+    let again =
+        Edit::new(shown, &edit.text()).map_err(|error| format!("what was written is no definition: {error}"))?;
+    let known = again.asked(asked.ecosystem);
+    if !known.iter().any(|known| known.name == asked.name) {
+        return Err(format!("{asked:?} was added ({effect:?}) and is not there"));
+    }
+    if printable(edit.remove(&Asked { text: String::new(), ..asked.clone() })).is_some() {
+        Edit::new(shown, &edit.text()).map_err(|error| format!("what was left is no definition: {error}"))?;
+    }
+    Ok(())
+}
+
+/// What others' files are made into must be a definition, whatever is in them.
+fn dockerfile(world: &World, bytes: &[u8]) -> Outcome {
+    world.write("imported/kiln.toml", b"");
+    let text = text(bytes);
+    let exists = |path: &str| path.contains('a');
+    let read = [
+        Some(import::dockerfile(&text, &exists)),
+        import::package_json(&text, &exists),
+        Some(import::requirements("requirements.txt", &text, true)),
+        Some(import::requirements("requirements.txt", &text, false)),
+    ];
+    for imported in read.into_iter().flatten() {
+        let definition = imported.definition("a\nb", "services/api");
+        world.write("imported/envs/api.toml", definition.as_bytes());
+        let workspace = Workspace::find(&world.folder().join("imported")).map_err(|error| error.to_string())?;
+        if let Err(error) = definition.parse::<toml::Table>() {
+            return Err(format!("what was imported is no TOML: {error}"));
+        }
+        let _ = printable(workspace::load(&workspace, "api"));
+    }
     Ok(())
 }
 
