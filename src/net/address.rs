@@ -37,10 +37,18 @@ impl Address {
     /// Reads a URL and takes the credentials out of it.
     pub fn parse(text: &str) -> Result<(Self, Option<Credentials>)> {
         // The text may hold a password: it is not repeated.
-        if text.len() > LONGEST {
-            return Err(Error::new(format!("this address has {} bytes, more than the {LONGEST} allowed", text.len())));
+        let too_long = |text: &str| {
+            let message = format!("this address has {} bytes, more than the {LONGEST} allowed", text.len());
+            (text.len() > LONGEST).then(|| Error::new(message))
+        };
+        if let Some(error) = too_long(text) {
+            return Err(error);
         }
         let mut url = Url::parse(text).context(|| "this address is not a URL")?;
+        // What is not ASCII becomes longer.
+        if let Some(error) = too_long(url.as_str()) {
+            return Err(error);
+        }
         url.set_fragment(None);
         if !matches!(url.scheme(), "http" | "https" | "file") {
             return Err(Error::new(format!("`{}:` addresses are not supported: http, https or file is", url.scheme())));

@@ -22,6 +22,9 @@ use crate::{memory, mutate};
 pub const FOUND: i32 = 7;
 /// The file with the input that is being tried, for when the process does not survive it.
 pub const CURRENT: &str = "current";
+/// The file with the slowest input, if it took that long.
+const SLOWEST: &str = "slowest";
+const WORTH_A_LOOK: Duration = Duration::from_millis(200);
 /// What one small input may take, in bytes.
 const MOST_MEMORY: usize = 256 << 20;
 /// What the process may have in all, in bytes: the backstop for libraries in C, and for stacks.
@@ -113,7 +116,12 @@ impl<'a> Runner<'a> {
         self.busy.store(self.count, SeqCst);
         let done = panic::catch_unwind(AssertUnwindSafe(|| (self.target.run)(&self.world, input)));
         self.busy.store(0, SeqCst);
-        self.slowest = self.slowest.max(began.elapsed());
+        if began.elapsed() > self.slowest {
+            self.slowest = began.elapsed();
+            if self.slowest > WORTH_A_LOOK {
+                fs::write(self.folder.join(SLOWEST), input).expect("writing the slowest input");
+            }
+        }
         let most = memory::most_since(before);
         match done {
             Err(_) => {

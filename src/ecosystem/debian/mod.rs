@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod alias_database;
 pub mod apt;
 pub mod archive;
+pub mod armor;
 mod changes;
 pub mod copyright;
 pub mod date;

@@ -78,7 +78,9 @@ impl Requirement {
         }
         check_readable(text)?;
         check_names(text)?;
-        let parsed = pep508_rs::Requirement::<Url>::from_str(text)
+        // In the place of an address the library looks past all white space again from each bit of it.
+        let squeezed = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let parsed = pep508_rs::Requirement::<Url>::from_str(&squeezed)
             .map_err(|error| error.to_string().lines().next().unwrap_or_default().to_owned())?;
         let name = |text: &str| text.parse::<Name>().map_err(|error| error.to_string());
         let mut extras: Vec<Name> = Vec::new();
@@ -93,7 +95,7 @@ impl Requirement {
             Some(VersionOrUrl::VersionSpecifier(specifiers)) => Wanted::versions(specifiers),
             Some(VersionOrUrl::Url(url)) => Wanted::Url(url),
         };
-        Ok(Self { name: name(parsed.name.as_ref())?, extras, wanted, marker: parsed.marker, text: text.into() })
+        Ok(Self { name: name(parsed.name.as_ref())?, extras, wanted, marker: parsed.marker, text: text.trim().into() })
     }
 
     /// The requirement of exactly one version.

@@ -56,7 +56,8 @@ pub const TARGETS: fn() -> Vec<Target> = list;
 
 fn documents(world: &World, bytes: &[u8]) -> Outcome {
     match printable(read::document(bytes)) {
-        Some(Document::Index(images)) => {
+        Some(Document::Index(mut images)) => {
+            images.sort();
             if let Some(written) = printable(image::manifest::index_document(&images)) {
                 let again = read::document(&written).map_err(|error| format!("an index: {error}"))?;
                 // What is attached for an unknown platform is passed over, and stays so.
