@@ -17,7 +17,7 @@
 //! | `registry` | registries of images: manifests, blobs, logins |
 //! | `store` | content-addressed blobs, keyed results, locks between processes |
 //! | `net` | one HTTP client: retries, resume, limits, proxies |
-//! | `error`, `digest`, `canonical` | what everything stands on |
+//! | `error`, `digest`, `canonical`, `tables` | what everything stands on |
 
 pub mod bake;
 pub mod canonical;
@@ -33,6 +33,7 @@ pub mod registry;
 pub mod resolve;
 pub mod sandbox;
 pub mod store;
+pub mod tables;
 pub mod workspace;
 
 pub use digest::Digest;

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// From the outside in. `error`, `digest` and `canonical` are below everything.
+/// From the outside in. `error`, `digest`, `canonical` and `tables` are below everything.
 const ORDER: [&str; 12] = [
     "cli",
     "resolve",

@@ -379,11 +379,11 @@ impl<R: Read> Reader<R> {
     }
 
     fn skip_rest(&mut self) -> Result<()> {
-        let skip = self.left + self.padding;
-        (self.left, self.padding) = (0, 0);
-        let skipped = io::copy(&mut (&mut self.inner).take(skip), &mut io::sink())?;
-        if skipped < skip {
-            return Err(cut_off().into());
+        // One after the other: a header may say any size, and no sum is to leave the number's range.
+        for skip in [std::mem::take(&mut self.left), std::mem::take(&mut self.padding)] {
+            if io::copy(&mut (&mut self.inner).take(skip), &mut io::sink())? < skip {
+                return Err(cut_off().into());
+            }
         }
         Ok(())
     }

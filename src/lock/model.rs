@@ -8,6 +8,7 @@ use super::{VERSION, conflict};
 use crate::digest::Digest;
 use crate::ecosystem::debian::accounts::Ids;
 use crate::error::{Error, Kind, Result};
+use crate::tables;
 use crate::workspace::{Copy, Fetch, Platform, Settings, Step};
 
 /// A lockfile. Lists are sorted, as [`Lockfile::normalize`] leaves them.
@@ -225,7 +226,7 @@ impl Lockfile {
                 .kind(Kind::Corrupt)
                 .hint("`kiln lock` takes the pins of both sides and resolves what they leave open"));
         }
-        let found: Version = toml::from_str(text)
+        let found: Version = tables::from_str(text)
             .map_err(|error| Error::new("it has no `version`, so it is no lockfile of kiln's").caused_by(error))?;
         if found.version != VERSION {
             return Err(Error::new(format!("its version is {}, this kiln knows version {VERSION}", found.version))
@@ -238,7 +239,8 @@ impl Lockfile {
                 .hint("take it from git again (`git checkout -- FILE`), or remove it and run `kiln lock`")
         };
         // toml's own message spans several lines and shows the place.
-        let lockfile: Self = toml::from_str(text).map_err(|error| damaged(error.to_string().trim_end().to_owned()))?;
+        let lockfile: Self =
+            tables::from_str(text).map_err(|error| damaged(error.to_string().trim_end().to_owned()))?;
         match lockfile.missing_input() {
             Some(input) => {
                 Err(damaged(format!("its settings have `{input}`, and it does not say which bytes that is")))

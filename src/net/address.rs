@@ -7,6 +7,9 @@ use url::Url;
 
 use crate::error::{Context, Error, Result};
 
+/// No address is longer, in bytes.
+const LONGEST: usize = 16 << 10;
+
 /// An `http`, `https` or `file` URL without user, password or fragment. Its display leaves out the value of a
 /// query, which may hold a token.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,7 +37,18 @@ impl Address {
     /// Reads a URL and takes the credentials out of it.
     pub fn parse(text: &str) -> Result<(Self, Option<Credentials>)> {
         // The text may hold a password: it is not repeated.
+        let too_long = |text: &str| {
+            let message = format!("this address has {} bytes, more than the {LONGEST} allowed", text.len());
+            (text.len() > LONGEST).then(|| Error::new(message))
+        };
+        if let Some(error) = too_long(text) {
+            return Err(error);
+        }
         let mut url = Url::parse(text).context(|| "this address is not a URL")?;
+        // What is not ASCII becomes longer.
+        if let Some(error) = too_long(url.as_str()) {
+            return Err(error);
+        }
         url.set_fragment(None);
         if !matches!(url.scheme(), "http" | "https" | "file") {
             return Err(Error::new(format!("`{}:` addresses are not supported: http, https or file is", url.scheme())));

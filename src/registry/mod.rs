@@ -12,4 +12,5 @@ mod upload;
 pub use client::{Document, Registry};
 pub use credentials::{Login, Logins};
 pub use reference::Reference;
+pub use token::challenge;
 pub use upload::Uploaded;

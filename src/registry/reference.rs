@@ -45,7 +45,7 @@ impl Reference {
             Some((repository, tag)) => (repository, Some(tag)),
             None => (rest, None),
         };
-        if repository.len() > 255 || !repository.split('/').all(is_component) {
+        if !repository.split('/').all(is_component) {
             return Err(wrong("its repository's names are of lower-case letters, digits and single `.`, `_`, `-`"));
         }
         if tag.is_some_and(|tag| !is_tag(tag)) {
@@ -55,6 +55,9 @@ impl Reference {
             true => format!("library/{repository}"),
             false => repository.to_owned(),
         };
+        if repository.len() > 255 {
+            return Err(wrong("its repository's name has more than 255 letters"));
+        }
         Ok(Self { registry: registry.to_owned(), repository, tag: tag.map(str::to_owned), digest })
     }
 

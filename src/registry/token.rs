@@ -36,8 +36,8 @@ pub(super) fn obtain(
         return Ok(None);
     }
     let login = logins.find(&reference.registry, &reference.repository)?.map(|(login, _)| login);
-    let challenge = reply.header("www-authenticate").unwrap_or_default();
-    let (scheme, fields) = parse(challenge);
+    let header = reply.header("www-authenticate").unwrap_or_default();
+    let (scheme, fields) = challenge(header);
     match scheme.to_ascii_lowercase().as_str() {
         "basic" => Ok(match login {
             Some(Login::Basic { user, password }) => Some(Credentials::Basic { user, password }),
@@ -52,7 +52,7 @@ pub(super) fn obtain(
             let answer = checked(logins, reference, reply).and_then(|reply| token(&reply));
             answer.context(|| format!("asking {realm} for a token")).map(Some)
         }
-        _ => Err(Error::new(format!("the registry wants to be asked in a way that is not known: {challenge:?}"))),
+        _ => Err(Error::new(format!("the registry wants to be asked in a way that is not known: {header:?}"))),
     }
 }
 
@@ -137,7 +137,7 @@ pub(super) fn checked(logins: &Logins, reference: &Reference, reply: Reply) -> R
 }
 
 /// The first challenge of a `WWW-Authenticate` (RFC 9110, 11.6.1): its scheme and its fields, names in lower case.
-fn parse(text: &str) -> (String, BTreeMap<String, String>) {
+pub fn challenge(text: &str) -> (String, BTreeMap<String, String>) {
     let (scheme, mut rest) = text.trim().split_once(' ').unwrap_or((text.trim(), ""));
     let mut fields = BTreeMap::new();
     while let Some((name, after)) = rest.split_once('=') {
@@ -153,17 +153,17 @@ fn parse(text: &str) -> (String, BTreeMap<String, String>) {
 
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::challenge;
 
     #[test]
     fn challenges_are_read() {
         let text = r#"Bearer realm="https://auth.example.org/token?x=1",service="a, b",scope=pull"#;
-        let (scheme, fields) = parse(text);
+        let (scheme, fields) = challenge(text);
         assert_eq!(scheme, "Bearer");
         assert_eq!(fields["realm"], "https://auth.example.org/token?x=1");
         assert_eq!((fields["service"].as_str(), fields["scope"].as_str()), ("a, b", "pull"));
         for odd in ["", "Basic", "Basic ", "Bearer realm=", "Bearer realm=\"x", "a=b", "=,=\"", "Bearer =x"] {
-            parse(odd);
+            challenge(odd);
         }
     }
 }

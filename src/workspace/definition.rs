@@ -15,6 +15,7 @@ use super::steps::{Copy, Fetch, Run, Step};
 use super::{Asked, Edit, Exposed, Platform, Workspace, diagnostic};
 use crate::error::{Context, Error, Result};
 use crate::registry::Reference;
+use crate::tables;
 
 /// How deep definitions may extend one another.
 const MAXIMUM_DEPTH: usize = 16;
@@ -120,7 +121,7 @@ pub fn load(workspace: &Workspace, environment: &str) -> Result<Settings> {
 fn gather(workspace: &Workspace, name: &str, merged: &mut Merged, above: &mut Vec<String>) -> Result<()> {
     let shown = Path::new("envs").join(format!("{name}.toml"));
     let text = workspace.definition_text(name)?;
-    let file: File = toml::from_str(&text).map_err(|error| diagnostic::toml(&shown, &text, &error))?;
+    let file: File = tables::from_str(&text).map_err(|error| diagnostic::toml(&shown, &text, &error))?;
     let complain = |span: Range<usize>, message: &str| diagnostic::at(&shown, &text, span, message);
 
     above.push(name.to_owned());
@@ -166,7 +167,7 @@ pub fn origin_of(workspace: &Workspace, environment: &str, asked: &Asked) -> Res
         {
             return Ok(Some((name, found)));
         }
-        let file: File = toml::from_str(&text).map_err(|error| diagnostic::toml(&shown, &text, &error))?;
+        let file: File = tables::from_str(&text).map_err(|error| diagnostic::toml(&shown, &text, &error))?;
         // The last one that is extended is on top.
         open.extend(file.extends.into_iter().map(Spanned::into_inner).filter(|name| seen.insert(name.clone())));
     }

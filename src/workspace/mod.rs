@@ -37,6 +37,7 @@ pub use steps::{Copy, Fetch, Run, Step, permissions};
 pub use targets::{Target, is_image_name};
 
 use crate::error::{Context, Error, Kind, Result};
+use crate::tables;
 
 /// The most bytes that a definition or `kiln.toml` may have.
 const MAXIMUM_SIZE: u64 = 1 << 20;
@@ -91,7 +92,7 @@ impl Workspace {
         })?;
         let shown = Path::new("kiln.toml");
         let text = read(&root.join(shown), MAXIMUM_SIZE)?;
-        let file: File = toml::from_str(&text).map_err(|error| diagnostic::toml(shown, &text, &error))?;
+        let file: File = tables::from_str(&text).map_err(|error| diagnostic::toml(shown, &text, &error))?;
         let mut workspace = Self {
             root: root.to_owned(),
             origins: addresses(file.origins),
@@ -213,7 +214,7 @@ pub fn user_origins(path: &Path) -> Result<BTreeMap<String, Vec<String>>> {
         return Ok(BTreeMap::new());
     }
     let text = read(path, MAXIMUM_SIZE)?;
-    let file: UserFile = toml::from_str(&text).map_err(|error| diagnostic::toml(path, &text, &error))?;
+    let file: UserFile = tables::from_str(&text).map_err(|error| diagnostic::toml(path, &text, &error))?;
     Ok(addresses(file.origins))
 }
 

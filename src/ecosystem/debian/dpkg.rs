@@ -213,13 +213,12 @@ impl Interests {
                     _ => continue,
                 };
             }
+            let mut shipped: Vec<&str> = package.paths.iter().map(String::as_str).collect();
+            shipped.sort_unstable();
             for (path, interested) in &self.paths {
                 let noawait = interested.ends_with("/noawait");
-                let below = |shipped: &String| {
-                    shipped == path || shipped.strip_prefix(path.as_str()).is_some_and(|rest| rest.starts_with('/'))
-                };
                 // A package does not trigger itself by the files that it ships.
-                if package.paths.iter().any(below) {
+                if is_or_is_above_any(path, &shipped) {
                     let waiting = if noawait { "-".to_owned() } else { package.instance() };
                     activated.entry(path.clone()).or_default().insert(waiting);
                 }
@@ -239,6 +238,14 @@ impl Interests {
         }
         Ok(text)
     }
+}
+
+/// Whether one of the paths, which are sorted, is `path` or below it. Packages may ship many files and be interested
+/// in many folders: not each is compared with each.
+fn is_or_is_above_any(path: &str, shipped: &[&str]) -> bool {
+    let below = format!("{path}/");
+    let first = shipped.partition_point(|other| *other < below.as_str());
+    shipped.binary_search(&path).is_ok() || shipped.get(first).is_some_and(|other| other.starts_with(&below))
 }
 
 /// The directives of a package's `triggers` member.

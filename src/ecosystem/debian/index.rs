@@ -253,10 +253,12 @@ impl Index {
         self.text(stanza.relations[field as usize])
     }
 
-    /// A field of the stanza by its name in lower case; empty if it has none.
+    /// A field of the stanza by its name in lower case; empty if it has none. Of several by one name it is the last,
+    /// the one that was checked.
     pub(super) fn field(&self, stanza: &Stanza, key: &str) -> String {
         fields(&self.bytes, stanza.at.range())
-            .find(|(name, _)| name.eq_ignore_ascii_case(key.as_bytes()))
+            .filter(|(name, _)| name.eq_ignore_ascii_case(key.as_bytes()))
+            .last()
             .map(|(_, value)| unfold(text(&self.bytes, value)))
             .unwrap_or_default()
     }

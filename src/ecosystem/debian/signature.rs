@@ -4,7 +4,6 @@
 //! what the signed text means.
 
 use std::fmt;
-use std::io::Read;
 
 use pgp::composed::{Deserializable, SignedPublicKey, SignedPublicSubKey};
 use pgp::crypto::hash::HashAlgorithm;
@@ -12,7 +11,7 @@ use pgp::packet::{Packet, PacketParser, Signature, SignatureType, SubpacketData}
 use pgp::types::{KeyDetails, PublicParams, Tag};
 use rsa_bits::rsa_bits;
 
-use super::date;
+use super::{armor, date};
 use crate::error::{Context, Error, Kind, Result};
 
 /// The keys of Debian's archives, from bullseye to forky; `keyrings/README.md` says whence.
@@ -21,7 +20,7 @@ static DEBIAN: &[u8] = include_bytes!("keyrings/debian-archive.pgp");
 /// Limits on what is looked at.
 const MOST_SIGNATURES: usize = 32;
 const MOST_KEYS: usize = 256;
-const LARGEST_ARMOR: u64 = 1 << 20;
+const LARGEST_SIGNATURES: usize = 1 << 20;
 const LARGEST_KEYRING: usize = 8 << 20;
 /// A signature may be this much younger than our clock says, in seconds.
 const CLOCKS_DIFFER: u64 = 24 * 3600;
@@ -123,7 +122,8 @@ impl Keyring {
             let text = std::str::from_utf8(bytes).context(|| "the keyring is neither OpenPGP nor text")?;
             for block in text.split_inclusive("-----END PGP PUBLIC KEY BLOCK-----") {
                 if let Some(start) = block.find("-----BEGIN PGP PUBLIC KEY BLOCK-----") {
-                    collect(SignedPublicKey::from_armor_many(&block.as_bytes()[start..])?.0, &mut certificates)?;
+                    let plain = armor::decode(&block[start..], "PUBLIC KEY BLOCK")?;
+                    collect(SignedPublicKey::from_bytes_many(&plain[..])?, &mut certificates)?;
                 }
             }
         }
@@ -321,12 +321,12 @@ fn split_cleartext(bytes: &[u8]) -> Result<(String, String)> {
 fn read_signatures(bytes: &[u8]) -> Result<Vec<Signature>> {
     let mut plain = Vec::new();
     if bytes.first().is_some_and(|byte| byte & 0x80 != 0) {
-        plain.extend_from_slice(&bytes[..bytes.len().min(LARGEST_ARMOR as usize)]);
+        plain.extend_from_slice(&bytes[..bytes.len().min(LARGEST_SIGNATURES)]);
     } else {
-        pgp::armor::Dearmor::new(bytes)
-            .take(LARGEST_ARMOR)
-            .read_to_end(&mut plain)
-            .map_err(|error| corrupt("the signature is damaged").caused_by(error))?;
+        let text = std::str::from_utf8(bytes).ok().filter(|text| text.len() <= 2 * LARGEST_SIGNATURES);
+        let text = text.ok_or_else(|| corrupt("the signature is not OpenPGP's, or too long"))?;
+        plain =
+            armor::decode(text, "SIGNATURE").map_err(|error| corrupt("the signature is damaged").caused_by(error))?;
     }
     let mut signatures = Vec::new();
     for packet in PacketParser::new(&plain[..]) {

@@ -7,6 +7,9 @@ use super::{Compression, Unpack, limit};
 use crate::error::{Context, Error, Result};
 use crate::layer::{Kind, gzip, tar};
 
+/// Memory that an xz stream may ask for, in bytes; `xz -9` asks for 65 MiB.
+const LIMIT_MEMORY: u64 = 1 << 30;
+
 /// Reads no more than an honest archive holds.
 struct Limited<R> {
     inner: R,
@@ -31,7 +34,10 @@ pub(super) fn decoder(compression: Compression, file: File, size: u64) -> Result
         Compression::None => Box::new(file),
         Compression::Gzip => Box::new(gzip::reader(file)),
         Compression::Bzip2 => Box::new(bzip2::read::MultiBzDecoder::new(file)),
-        Compression::Xz => Box::new(liblzma::read::XzDecoder::new_multi_decoder(file)),
+        Compression::Xz => {
+            let stream = liblzma::stream::Stream::new_stream_decoder(LIMIT_MEMORY, liblzma::stream::CONCATENATED)?;
+            Box::new(liblzma::read::XzDecoder::new_stream(file, stream))
+        }
         Compression::Zstd => Box::new(zstd::stream::read::Decoder::new(file)?),
     };
     Ok(Box::new(Limited { inner: plain, left: limit(size) }))

@@ -8,8 +8,10 @@ use std::cmp::Ordering;
 
 use super::semver::{Version, number, tail};
 
-/// Longer texts, and ranges of more alternatives, are refused.
+/// Longer texts are refused.
 const LONGEST: usize = 16_384;
+/// Bounds in one range: whether two ranges meet is asked of every pair.
+const MOST: usize = 1000;
 
 /// A range of versions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +63,9 @@ impl Range {
             return None;
         }
         let mut sets: Vec<_> = text.split("||").filter_map(|part| set(part.trim(), prereleases)).collect();
+        if sets.iter().map(Vec::len).sum::<usize>() > MOST {
+            return None;
+        }
         // An alternative that lets everything through makes the others superfluous, prereleases they name included.
         if sets.iter().any(Vec::is_empty) {
             sets = vec![Vec::new()];

@@ -4,6 +4,7 @@ use std::io::{Read, Seek};
 use std::str::FromStr;
 
 use pep440_rs::Version;
+use tar::{EntryType, PaxExtensions};
 
 use super::filename::{Archive, Source, Wheel};
 use super::metadata::{self, Basis, Stored};
@@ -89,17 +90,24 @@ impl Found {
         let plain = flate2::read::MultiGzDecoder::new(archive).take(LARGEST_SOURCE);
         let mut archive = tar::Archive::new(plain);
         let mut found = Self::default();
-        for (count, member) in archive.entries().map_err(|error| unreadable(error.into()))?.enumerate() {
+        let mut long = None;
+        // Raw, for the library reads long names into memory whatever they say of their size.
+        for (count, member) in archive.entries().map_err(|error| unreadable(error.into()))?.raw(true).enumerate() {
             if count > MOST_MEMBERS {
                 return Err(corrupt(format!("the archive has more than {MOST_MEMBERS} members")));
             }
             let member = member.map_err(|error| unreadable(error.into()))?;
-            if !member.header().entry_type().is_file() {
-                continue;
-            }
-            let path = String::from_utf8_lossy(&member.path_bytes()).into_owned();
-            if let Some(place) = found.place(&path) {
-                *place = Some(limited(member)?);
+            match member.header().entry_type() {
+                EntryType::GNULongName => long = Some(until_nul(limited(member)?)),
+                EntryType::XHeader => long = pax_path(&limited(member)?).or(long),
+                EntryType::GNULongLink | EntryType::XGlobalHeader => {}
+                kind => {
+                    let path = long.take().unwrap_or_else(|| member.path_bytes().into_owned());
+                    let place = found.place(&String::from_utf8_lossy(&path)).filter(|_| kind.is_file());
+                    if let Some(place) = place {
+                        *place = Some(limited(member)?);
+                    }
+                }
             }
         }
         Ok(found)
@@ -155,6 +163,19 @@ fn opened<R: Read + Seek>(archive: R) -> Result<zip::ZipArchive<R>> {
 /// The members' names, without those that are no text.
 fn names<R: Read + Seek>(archive: &zip::ZipArchive<R>) -> Vec<String> {
     archive.file_names().filter_map(|name| Some(name.ok()?.into_owned())).collect()
+}
+
+/// The name in an extended header of pax, if there is one.
+fn pax_path(body: &[u8]) -> Option<Vec<u8>> {
+    PaxExtensions::new(body)
+        .flatten()
+        .find(|record| record.key_bytes() == b"path")
+        .map(|record| record.value_bytes().to_vec())
+}
+
+fn until_nul(mut name: Vec<u8>) -> Vec<u8> {
+    name.truncate(name.iter().position(|byte| *byte == 0).unwrap_or(name.len()));
+    name
 }
 
 fn unreadable(cause: Error) -> Error {
@@ -237,6 +258,36 @@ mod tests {
         assert_eq!(read(&[(info, &listed), eggs]), ("listed".into(), Basis::Guessed));
         assert_eq!(read(&[("a-1.0/setup.py", "")]), (String::new(), Basis::Guessed));
         assert_eq!(read(&[("a-1.0/test/data/PKG-INFO", fixed)]), (String::new(), Basis::Guessed));
+    }
+
+    #[test]
+    fn long_names_are_read_within_limits() {
+        let listed = format!("{OLD}Requires-Dist: listed\n");
+        let packed = |kind: tar::EntryType, size: u64, body: &[u8]| {
+            let mut tar = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+            for (kind, size, body) in [(kind, size, body), (EntryType::Regular, listed.len() as u64, listed.as_bytes())]
+            {
+                let mut header = tar::Header::new_gnu();
+                header.set_entry_type(kind);
+                header.set_size(size);
+                header.set_mode(0o644);
+                header.set_cksum();
+                tar.append(&header, body).unwrap();
+            }
+            let packed = tar.into_inner().unwrap().finish().unwrap();
+            of_source(&source("a-1.0.tar.gz"), Cursor::new(packed))
+        };
+        let folder = "d".repeat(120);
+        for (kind, body) in [
+            (EntryType::GNULongName, format!("{folder}/PKG-INFO\0")),
+            (EntryType::XHeader, format!("{} path={folder}/PKG-INFO\n", 120 + 19)),
+        ] {
+            let stored = packed(kind, body.len() as u64, body.as_bytes()).unwrap();
+            assert_eq!(stored.requires, ["listed"]);
+            let huge = vec![b'x'; (metadata::LARGEST + 1) as usize];
+            let error = packed(kind, huge.len() as u64, &huge).unwrap_err().to_string();
+            assert!(error.contains("more than 16777216 bytes"), "{error}");
+        }
     }
 
     #[test]

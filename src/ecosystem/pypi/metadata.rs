@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::name::Name;
 use super::requirement::{Requirement, lenient_specifiers};
 use crate::error::{Context, Error, Kind, Result};
+use crate::tables;
 
 /// No metadata is larger, in bytes.
 pub const LARGEST: u64 = 16 << 20;
@@ -86,7 +87,7 @@ impl Stored {
             #[serde(default)]
             dynamic: Vec<String>,
         }
-        let file: File = toml::from_str(text).context(|| "reading pyproject.toml")?;
+        let file: File = tables::from_str(text).context(|| "reading pyproject.toml")?;
         let Some(Project {
             name: Some(name),
             version: own,

@@ -5,7 +5,7 @@ pub mod client;
 mod fetch;
 pub mod filename;
 pub mod index;
-mod inside;
+pub mod inside;
 pub mod listing;
 pub mod locks;
 pub mod metadata;

@@ -96,7 +96,7 @@ fn pip_files(machine: &Machine) -> Vec<PathBuf> {
 
 /// The default index in a uv.toml: `index-url`, or the `[[index]]` that is the default.
 fn uv_index(text: &str) -> Option<String> {
-    let table: toml::Table = text.parse().ok()?;
+    let table: toml::Table = crate::tables::from_str(text).ok()?;
     let pip = table.get("pip").and_then(toml::Value::as_table);
     let urls = [Some(&table), pip].into_iter().flatten();
     let direct = urls.filter_map(|table| table.get("index-url")?.as_str()).next();

@@ -76,8 +76,11 @@ impl Requirement {
         if text.len() > LONGEST {
             return Err(format!("it has more than {LONGEST} bytes"));
         }
+        check_readable(text)?;
         check_names(text)?;
-        let parsed = pep508_rs::Requirement::<Url>::from_str(text)
+        // In the place of an address the library looks past all white space again from each bit of it.
+        let squeezed = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let parsed = pep508_rs::Requirement::<Url>::from_str(&squeezed)
             .map_err(|error| error.to_string().lines().next().unwrap_or_default().to_owned())?;
         let name = |text: &str| text.parse::<Name>().map_err(|error| error.to_string());
         let mut extras: Vec<Name> = Vec::new();
@@ -92,7 +95,7 @@ impl Requirement {
             Some(VersionOrUrl::VersionSpecifier(specifiers)) => Wanted::versions(specifiers),
             Some(VersionOrUrl::Url(url)) => Wanted::Url(url),
         };
-        Ok(Self { name: name(parsed.name.as_ref())?, extras, wanted, marker: parsed.marker, text: text.into() })
+        Ok(Self { name: name(parsed.name.as_ref())?, extras, wanted, marker: parsed.marker, text: text.trim().into() })
     }
 
     /// The requirement of exactly one version.
@@ -169,15 +172,20 @@ impl fmt::Debug for Requirement {
 
 /// Reads specifiers from an index or from metadata, mending what is known to be meant otherwise.
 pub fn lenient_specifiers(text: &str) -> Result<VersionSpecifiers> {
-    let first = match VersionSpecifiers::from_str(text) {
+    let read = |text: &str| {
+        check_readable(text)?;
+        VersionSpecifiers::from_str(text)
+            .map_err(|error| error.to_string().lines().next().unwrap_or_default().to_owned())
+    };
+    let first = match read(text) {
         Ok(specifiers) => return Ok(specifiers),
         Err(error) => error,
     };
     let short = text.len() <= LONGEST;
-    short.then(|| mended(text, |text| VersionSpecifiers::from_str(text).ok())).flatten().ok_or_else(|| {
-        let cause = first.to_string().lines().next().unwrap_or_default().to_owned();
-        Error::new(format!("`{}` are no version specifiers", shown(text))).caused_by(Error::new(cause))
-    })
+    short
+        .then(|| mended(text, |text| read(text).ok()))
+        .flatten()
+        .ok_or_else(|| Error::new(format!("`{}` are no version specifiers", shown(text))).caused_by(Error::new(first)))
 }
 
 /// The library takes names for granted that its own parser lets through.
@@ -188,6 +196,21 @@ fn check_names(text: &str) -> std::result::Result<(), String> {
     let Some(extras) = text[end..].trim_start().strip_prefix('[') else { return Ok(()) };
     let extras = extras.split(']').next().unwrap_or_default();
     extras.split(',').map(str::trim).filter(|extra| !extra.is_empty()).try_for_each(valid)
+}
+
+/// Refuses what the library that reads requirements, specifiers and markers stumbles over. It takes words of markers
+/// for ASCII, as they are (PEP 508, "Grammar"), and panics within a character of several bytes; and it adds one to
+/// every number, the largest that there is as well.
+pub(super) fn check_readable(text: &str) -> std::result::Result<(), String> {
+    const LARGEST: &str = "18446744073709551615";
+    if let Some(wrong) = text.chars().find(|character| !character.is_ascii() && !character.is_whitespace()) {
+        return Err(format!("`{}` is not a character of requirements", wrong.escape_debug()));
+    }
+    let mut numbers = text.split(|character: char| !character.is_ascii_digit());
+    match numbers.any(|number| number.trim_start_matches('0') == LARGEST) {
+        true => Err(format!("{LARGEST} is too large for a version")),
+        false => Ok(()),
+    }
 }
 
 fn is_of_name(character: char) -> bool {
@@ -333,6 +356,16 @@ mod tests {
             let error = wrong.parse::<Requirement>().unwrap_err();
             assert!(error.message().contains("is not a requirement"), "{wrong}: {error}");
         }
+    }
+
+    #[test]
+    fn what_the_library_panics_on_does_not_reach_it() {
+        for wrong in ["a; python_version < '3.9' an\u{fffd} x", "a; 'x' in \u{e9}", "a==1.18446744073709551615.*"] {
+            assert!(Requirement::lenient(wrong).is_err(), "{wrong}");
+        }
+        assert!(lenient_specifiers(">=3.8 \u{fffd}").is_err());
+        assert!(lenient_specifiers("==3.00018446744073709551615.*").is_err());
+        assert_eq!(lenient(&format!("a\u{a0}>=1.{}", u64::MAX - 1)), format!(">=1.{}", u64::MAX - 1));
     }
 
     #[test]

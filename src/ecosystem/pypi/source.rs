@@ -12,6 +12,7 @@ use crate::ecosystem::fetch;
 use crate::error::{Context, Error, Kind, Result};
 use crate::sandbox::{Command, Session};
 use crate::store::Store;
+use crate::tables;
 
 /// What a project without a `pyproject.toml` is built with (PEP 517, "Source trees").
 const LEGACY_BACKEND: &str = "setuptools.build_meta:__legacy__";
@@ -79,7 +80,7 @@ impl BuildSystem {
             #[serde(default)]
             backend_path: Vec<String>,
         }
-        let file: File = toml::from_str(text).context(|| "reading its pyproject.toml")?;
+        let file: File = tables::from_str(text).context(|| "reading its pyproject.toml")?;
         let Some(table) = file.build_system else { return Ok(Self::default()) };
         if table.backend_path.iter().any(|path| path.starts_with('/') || path.contains(':') || path.contains("..")) {
             return Err(Error::new("its `backend-path` leaves its folder"));

@@ -175,6 +175,22 @@ fn hostile_headers_are_refused() {
     }
 }
 
+/// Skipping it must not wrap around and go on in the middle of what follows.
+#[test]
+fn an_entry_of_every_byte_there_is_ends_the_archive() {
+    let body = format!("29 size={}\n", u64::MAX);
+    let mut bytes = archive(&[entry("x", file(29))])[..1024].to_vec();
+    bytes[512..541].copy_from_slice(body.as_bytes());
+    bytes[156] = b'x';
+    bytes[148..156].fill(b' ');
+    let sum: u32 = bytes[..512].iter().map(|&byte| u32::from(byte)).sum();
+    bytes[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    bytes.extend(archive(&[entry("a", file(0)), entry("b", file(0))]));
+    let mut reader = Reader::new(&bytes[..]);
+    assert_eq!(reader.next_item().unwrap().unwrap().size, u64::MAX);
+    assert!(reader.next_item().unwrap_err().to_string().contains("ends inside an entry"));
+}
+
 #[test]
 fn archives_without_owners_and_with_a_comment_are_read() {
     let body = b"20 comment=aaaaaaaa\n";

@@ -10,6 +10,7 @@ use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, TableLike, Value};
 use super::asked::{Asked, Ecosystem};
 use super::diagnostic;
 use crate::error::{Error, Result};
+use crate::tables;
 
 /// A definition that is being changed.
 #[derive(Clone, Debug)]
@@ -42,6 +43,7 @@ impl Edit {
             Some(plain) => (true, plain),
             None => (false, text),
         };
+        tables::check_depth(plain).map_err(|message| diagnostic::at(shown, plain, 0..0, &message))?;
         let mut document = plain.parse::<DocumentMut>().map_err(|error| {
             let message = error.message().replace('\n', " ");
             diagnostic::at(shown, plain, error.span().unwrap_or(0..0), message.trim())

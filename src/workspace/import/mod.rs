@@ -76,8 +76,9 @@ impl Step {
 
 impl Imported {
     fn leave(&mut self, line: usize, text: &str, advice: &str) {
-        self.left.push(Left { line, text: on_one_line(text), advice: advice.to_owned() });
-        self.left.sort_by_key(|left| left.line);
+        // Nearly always the last; whatever is left of a line stays in its order.
+        let at = self.left.partition_point(|left| left.line <= line);
+        self.left.insert(at, Left { line, text: on_one_line(text), advice: advice.to_owned() });
     }
 
     /// The definition as text. `origin` is the file's name, `folder` where it is, relative to the workspace.

@@ -81,6 +81,19 @@ fn what_is_refused_is_named() {
     }
 }
 
+/// What is checked is what is used: neither a path out of the archive nor another package hides behind a second field.
+#[test]
+fn of_a_field_that_is_there_twice_the_last_counts() {
+    let text = format!(
+        "Package: a\nVersion: 1\nVersion: 2\nArchitecture: all\nFilename: ../../a.deb\nFilename: a.deb\nSHA256: {SHA256}\n"
+    );
+    let index = parse(&text).unwrap();
+    let package = &all(&index)[0];
+    assert_eq!((package.version.as_str(), package.filename.as_str()), ("2", "a.deb"));
+    assert!(index.stanza_text(package).is_some());
+    refused(&text.replace("Filename: a.deb\n", "Filename: ../a.deb\n"));
+}
+
 #[test]
 fn large_indexes_are_read_in_chunks() {
     let filler = "x".repeat(1000);

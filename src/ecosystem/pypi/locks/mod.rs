@@ -17,7 +17,7 @@ use url::Url;
 use super::filename::{Build, Filename};
 use super::index::{File, FileKind, Index};
 use super::name::Name;
-use super::requirement::lenient_specifiers;
+use super::requirement::{check_readable, lenient_specifiers};
 use super::tags::{Fit, Tags};
 use super::target::Target;
 use crate::digest::Digest;
@@ -183,10 +183,12 @@ impl Chooser<'_> {
     /// Whether a marker applies to the target, without extras.
     fn applies(&self, marker: Option<&str>) -> Result<bool> {
         let Some(marker) = marker.filter(|marker| !marker.trim().is_empty()) else { return Ok(true) };
-        let tree = MarkerTree::from_str(marker).map_err(|error| {
-            let cause = error.to_string().lines().next().unwrap_or_default().to_owned();
+        let wrong = |cause: String| {
             Error::new(format!("`{}` is no marker that is understood", shown(marker))).caused_by(Error::new(cause))
-        })?;
+        };
+        check_readable(marker).map_err(wrong)?;
+        let tree = MarkerTree::from_str(marker)
+            .map_err(|error| wrong(error.to_string().lines().next().unwrap_or_default().to_owned()))?;
         Ok(tree.evaluate(self.target.markers(), &[]))
     }
 

@@ -11,6 +11,7 @@ use toml::Value;
 use super::{Chooser, Locked, MOST_PACKAGES, Offer, not_a_file, read_version, sha256, shown};
 use crate::ecosystem::pypi::name::Name;
 use crate::error::{Context, Error, Result};
+use crate::tables;
 
 #[derive(Deserialize)]
 struct Lock {
@@ -67,7 +68,7 @@ impl Package {
 }
 
 pub(super) fn parse(text: &str, chooser: &Chooser<'_>) -> Result<Vec<Locked>> {
-    let lock: Lock = toml::from_str(text)?;
+    let lock: Lock = tables::from_str(text)?;
     let version = lock.metadata.lock_version.as_str();
     let series = version.split('.').next().unwrap_or_default();
     if !matches!(series, "1" | "2") {

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use super::{Chooser, Hashes, Locked, MOST_PACKAGES, Offer, last_part, not_a_file, on_server, read_version, shown};
 use crate::ecosystem::pypi::name::Name;
 use crate::error::{Context, Error, Result};
+use crate::tables;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -43,7 +44,7 @@ struct File {
 }
 
 pub(super) fn parse(text: &str, chooser: &Chooser<'_>) -> Result<Vec<Locked>> {
-    let lock: Lock = toml::from_str(text)?;
+    let lock: Lock = tables::from_str(text)?;
     if lock.lock_version.split('.').next() != Some("1") {
         return Err(Error::new(format!("its version is `{}`, this kiln knows version 1", shown(&lock.lock_version))));
     }

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::{Chooser, Locked, MOST_PACKAGES, Offer, last_part, not_a_file, on_server, read_version, sha256, shown};
 use crate::ecosystem::pypi::name::Name;
 use crate::error::{Context, Error, Result};
+use crate::tables;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -61,7 +62,7 @@ impl Package {
 }
 
 pub(super) fn parse(text: &str, chooser: &Chooser<'_>) -> Result<Vec<Locked>> {
-    let lock: Lock = toml::from_str(text)?;
+    let lock: Lock = tables::from_str(text)?;
     if lock.version != 1 {
         return Err(Error::new(format!("its version is {}, this kiln knows version 1", lock.version)));
     }

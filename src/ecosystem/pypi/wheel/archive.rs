@@ -11,6 +11,9 @@ const LIMIT_ENTRIES: usize = 500_000;
 /// A text file among the metadata, in bytes.
 const LIMIT_TEXT: u64 = 64 << 20;
 
+/// No byte of a deflate stream becomes more bytes (RFC 1951, 3.2.5: 258 of them out of two bits).
+const DEFLATE_RATIO: u64 = 1032;
+
 /// A file in a wheel.
 #[derive(Clone, Debug)]
 pub(super) struct Member {
@@ -29,6 +32,8 @@ pub(super) struct Archive<R> {
     /// By position in [`Archive::members`], the index in the archive and the size.
     places: Vec<(usize, u64)>,
     limit: u64,
+    /// The most bytes that can be in it, decompressed.
+    plain_size: u64,
 }
 
 impl<R: Read + Seek> Archive<R> {
@@ -42,7 +47,7 @@ impl<R: Read + Seek> Archive<R> {
         if zip.len() > LIMIT_ENTRIES {
             return Err(Error::new(format!("it holds more than {LIMIT_ENTRIES} names")));
         }
-        Ok(Self { zip, places: Vec::new(), limit: fetch::limit(size) })
+        Ok(Self { zip, places: Vec::new(), limit: fetch::limit(size), plain_size: size.saturating_mul(DEFLATE_RATIO) })
     }
 
     /// All files, in the order of the archive.
@@ -83,7 +88,9 @@ impl<R: Read + Seek> Archive<R> {
     pub fn read(&mut self, position: usize) -> Result<Vec<u8>> {
         let (index, size) = self.places[position];
         let file = self.zip.by_index(index)?;
-        let mut content = Vec::with_capacity(usize::try_from(size)?);
+        // What the archive says may be a lie: no more is set aside than its own bytes can become.
+        let most = self.plain_size.min(size);
+        let mut content = Vec::with_capacity(usize::try_from(most)?);
         file.take(size + 1).read_to_end(&mut content).context(|| format!("decompressing its member {index}"))?;
         if content.len() as u64 != size {
             return Err(Error::new(format!("its member {index} has another size than the {size} bytes announced")));
