@@ -66,11 +66,26 @@ pub fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
         .map(|entry| {
             let path = entry.expect("a seed").path();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            (name, fs::read(&path).expect("reading a seed"))
+            let bytes = fs::read(&path).expect("reading a seed");
+            let bytes = if name.ends_with(".repeated") { repeated(&bytes) } else { bytes };
+            (name, bytes)
         })
         .collect();
     seeds.sort();
     seeds
+}
+
+/// A seed that would be long: its first line says how many of the lines after it stand once, and how often all the
+/// others are repeated behind them.
+fn repeated(bytes: &[u8]) -> Vec<u8> {
+    let mut lines = bytes.split_inclusive(|byte| *byte == b'\n');
+    let numbers = lines.next().map(String::from_utf8_lossy).expect("a line with two numbers");
+    let (once, times) = numbers.trim().split_once(' ').expect("two numbers");
+    let once: usize = once.parse().expect("a number of lines");
+    let mut seed: Vec<u8> = lines.by_ref().take(once).flatten().copied().collect();
+    let block: Vec<u8> = lines.flatten().copied().collect();
+    seed.extend(block.repeat(times.parse().expect("a number of times")));
+    seed
 }
 
 /// What inputs are made of.
