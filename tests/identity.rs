@@ -46,9 +46,10 @@ impl Bench {
     fn new(definitions: &[(&str, &str)], debs: &[(&str, Vec<u8>)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        // Where another user can read it.
+        // Where another user can read it. Copied by another process: what this one has open for writing, a child that
+        // another test starts meanwhile has open as well, and then nobody may run it.
         let kiln = folder.path().join("kiln");
-        fs::copy(env!("CARGO_BIN_EXE_kiln"), &kiln).unwrap();
+        run("cp", &[env!("CARGO_BIN_EXE_kiln"), kiln.to_str().unwrap()]).unwrap();
         let bench = Self { folder, kiln };
         let workspace = bench.workspace();
         fs::create_dir_all(workspace.join("envs")).unwrap();
