@@ -3,6 +3,8 @@
 //! The library limits nesting by counting brackets as it goes, and miscounts where some of them are out of place: a
 //! hundred kilobytes of such text let its calls nest until the stack is full. Depth is looked at here before.
 
+use std::ops::Range;
+
 use serde::de::{DeserializeOwned, Error as _};
 use toml_parser::Source;
 use toml_parser::lexer::TokenKind;
@@ -12,12 +14,20 @@ const DEEPEST: usize = 80;
 
 /// Reads a document.
 pub fn from_str<T: DeserializeOwned>(text: &str) -> Result<T, toml::de::Error> {
-    check_depth(text).map_err(toml::de::Error::custom)?;
+    check_depth(text).map_err(|deep| toml::de::Error::custom(deep.message))?;
     toml::from_str(text)
 }
 
-/// Says so if more brackets are open at once than any document needs.
-pub fn check_depth(text: &str) -> Result<(), String> {
+/// Where a document is too deep.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TooDeep {
+    /// The bytes of the bracket that is one too many.
+    pub span: Range<usize>,
+    pub message: String,
+}
+
+/// Says where, if more brackets are open at once than any document needs.
+pub fn check_depth(text: &str) -> Result<(), TooDeep> {
     let mut open = Vec::new();
     for token in Source::new(text).lex() {
         match token.kind() {
@@ -27,7 +37,8 @@ pub fn check_depth(text: &str) -> Result<(), String> {
             _ => {}
         }
         if open.len() > DEEPEST {
-            return Err(format!("lists and tables are more than {DEEPEST} deep within each other, or not closed"));
+            let message = format!("lists and tables are more than {DEEPEST} deep within each other, or not closed");
+            return Err(TooDeep { span: token.span().start()..token.span().end(), message });
         }
     }
     Ok(())

@@ -304,6 +304,7 @@ fn number(name: &str, least: u64) -> Result<Option<u64>> {
             let number = text.parse().ok().filter(|number| (least..=86_400).contains(number));
             number.ok_or_else(|| {
                 Error::new(format!("{name} is `{text}`, a whole number from {least} to 86400 was expected"))
+                    .hint(format!("unset {name}, or write the number alone"))
             })
         })
         .transpose()

@@ -163,7 +163,9 @@ impl Prepared {
         let directory = command.directory.trim_matches('/');
         let mut exists = |path: &str| session.exists(path.trim_start_matches('/')).unwrap_or(true);
         if !directory.is_empty() && !exists(directory) {
-            return Error::new(format!("`{name}` has no folder {} to start in", command.directory)).caused_by(error);
+            return Error::new(format!("`{name}` has no folder {} to start in", command.directory))
+                .caused_by(error)
+                .hint("`workdir` in `[image]` says where: make the folder in a `[[run]]`, or name another");
         }
         let program = &command.arguments[0];
         let path = command.environment.get("PATH").map_or("", String::as_str);
@@ -257,7 +259,10 @@ fn account(session: &mut Session, user: &str) -> Result<Account> {
     let (name, uid, mut gid, home) = match (&line, user.parse::<u32>()) {
         (Some(fields), _) => (fields[0], fields[2].parse()?, fields[3].parse()?, fields[5].to_owned()),
         (None, Ok(uid)) => ("", uid, 0, "/".to_owned()),
-        (None, Err(_)) => return Err(Error::new(format!("its `/etc/passwd` has no user `{user}`"))),
+        (None, Err(_)) => {
+            return Err(Error::new(format!("its `/etc/passwd` has no user `{user}`"))
+                .hint(format!("`[users.{user}]` in the definition makes one; `user` in `[image]` says who starts")));
+        }
     };
     let groups: Vec<Vec<&str>> =
         group.lines().map(|line| line.split(':').collect()).filter(|fields: &Vec<&str>| fields.len() >= 4).collect();
@@ -265,7 +270,10 @@ fn account(session: &mut Session, user: &str) -> Result<Account> {
         gid = match (groups.iter().find(|fields| fields[0] == wanted), wanted.parse()) {
             (Some(fields), _) => fields[2].parse()?,
             (None, Ok(gid)) => gid,
-            (None, Err(_)) => return Err(Error::new(format!("its `/etc/group` has no group `{wanted}`"))),
+            (None, Err(_)) => {
+                return Err(Error::new(format!("its `/etc/group` has no group `{wanted}`"))
+                    .hint("a user's own group has the user's name; numbers are taken as well"));
+            }
         };
     }
     // Who names a group gets that one alone, as with engines.

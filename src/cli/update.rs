@@ -38,7 +38,7 @@ pub fn run(context: &Context, arguments: &Update) -> Result<u8> {
             let error = Error::no(format!("no lock holds a package `{unknown}`"));
             return Err(match nearest(unknown, known.iter().map(String::as_str)) {
                 Some(near) => error.hint(format!("did you mean `{near}`?")),
-                None => error,
+                None => error.hint("`kiln list` lists all packages"),
             });
         }
         names = holding;

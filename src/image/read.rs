@@ -91,7 +91,9 @@ pub fn named(bytes: &[u8], name: Option<&str>) -> Result<Digest> {
     let mut found = file.manifests.iter().filter(|found| name.is_none_or(|name| name_of(found) == name));
     match (found.next(), found.next()) {
         (Some(one), None) => digest(&one.digest),
-        (None, _) if file.manifests.is_empty() => Err(Error::new("the layout is empty").kind(Kind::NotFound)),
+        (None, _) if file.manifests.is_empty() => Err(Error::new("the layout is empty")
+            .kind(Kind::NotFound)
+            .hint("`kiln build ENV --output oci:DIR` writes an image into it")),
         _ => {
             let names: BTreeSet<&str> = file.manifests.iter().map(name_of).collect();
             let names: Vec<String> = names.iter().take(20).map(|name| format!("`{}`", name.escape_debug())).collect();

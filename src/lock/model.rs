@@ -226,8 +226,11 @@ impl Lockfile {
                 .kind(Kind::Corrupt)
                 .hint("`kiln lock` takes the pins of both sides and resolves what they leave open"));
         }
-        let found: Version = tables::from_str(text)
-            .map_err(|error| Error::new("it has no `version`, so it is no lockfile of kiln's").caused_by(error))?;
+        let found: Version = tables::from_str(text).map_err(|error| {
+            Error::new("it has no `version`, so it is no lockfile of kiln's")
+                .detail(error.to_string().trim_end())
+                .hint("take it from git again (`git checkout -- FILE`), or remove it and run `kiln lock`")
+        })?;
         if found.version != VERSION {
             return Err(Error::new(format!("its version is {}, this kiln knows version {VERSION}", found.version))
                 .hint("use a newer kiln, or lock again with this one: remove the lockfile and run `kiln lock`"));

@@ -380,10 +380,22 @@ fn tried(download: &Download, reasons: Vec<(&Request, Error)>) -> Error {
     if reasons.is_empty() {
         return error.caused_by(Error::new(format!("no address is known for it (sha256 {})", download.digest)));
     }
-    reasons.into_iter().fold(error, |error, (request, reason)| {
+    let kind = error.what();
+    let error = reasons.into_iter().fold(error, |error, (request, reason)| {
         let text = format!("{}: {reason}", request.address);
         reason.hints().iter().cloned().fold(error.caused_by(Error::new(text)), Error::hint)
-    })
+    });
+    match kind {
+        _ if !error.hints().is_empty() => error,
+        Kind::NotFound => {
+            error.hint("archives remove what they have replaced: `kiln update` moves pins to what is there")
+        }
+        Kind::Corrupt => {
+            error.hint("a mirror or a proxy on the way serves something else under this name: try another")
+        }
+        Kind::Network => error.hint("run the command again when the address answers: what is there already is kept"),
+        _ => error,
+    }
 }
 
 /// `NotFound` or `Network` if all are; a `Network` among them means that a later run may do better.

@@ -85,8 +85,10 @@ impl Logins {
         }
         for (place, text) in places {
             // What is wrong with such a file may repeat a part of it.
-            let file: File = serde_json::from_str(&text)
-                .map_err(|error| Error::new(format!("{place} is not JSON of logins (line {})", error.line())))?;
+            let file: File = serde_json::from_str(&text).map_err(|error| {
+                Error::new(format!("{place} is not JSON of logins (line {})", error.line()))
+                    .hint("it is written by `docker login` and `podman login`: mend it, or log in again")
+            })?;
             if let Some(login) =
                 file.login(registry, repository).context(|| format!("looking for a login in {place}"))?
             {
@@ -229,6 +231,7 @@ fn ask(name: &str, registry: &str) -> Result<Option<Login>> {
         return match missing {
             true => Ok(None),
             false => Err(Error::new(format!("the credential helper `{program}` failed for {registry}"))
+                .hint("log in again with the client that keeps its passwords there")
                 .detail(text.trim().escape_debug().to_string())),
         };
     }

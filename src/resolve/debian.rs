@@ -227,7 +227,8 @@ fn solve(
     {
         return Err(Error::no(format!(
             "`{package}` cannot be {version} together with everything else that is asked for"
-        )));
+        ))
+        .hint(format!("ask for `{package}={version}` in the definition, and `kiln lock` says what is in its way")));
     }
     Ok(solution.packages)
 }

@@ -301,8 +301,10 @@ fn target(python: &Python, packages: &[Package], platform: Platform) -> Result<T
     let mut numbers = default.split('.');
     let series = format!("python{}.{}", numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
     let full = version(&series).unwrap_or(default);
-    let libc = version("libc6")
-        .ok_or_else(|| Error::no("the image has no `libc6`, and Python's packages are made for one"))?;
+    let libc = version("libc6").ok_or_else(|| {
+        Error::no("the image has no `libc6`, and Python's packages are made for one")
+            .hint("add `libc6` to `packages` in `[debian]`, or leave `base = \"none\"` out")
+    })?;
     let mut numbers = libc.split('.').map(|number| number.parse::<u32>().unwrap_or(0));
     let glibc = (numbers.next().unwrap_or(2), numbers.next().unwrap_or(0));
     Target::new(&full, platform.architecture(), glibc)

@@ -129,7 +129,8 @@ fn gather(workspace: &Workspace, name: &str, merged: &mut Merged, above: &mut Ve
         let wanted = extended.get_ref();
         if above.contains(wanted) {
             let circle = format!("{} -> {wanted}", above.join(" -> "));
-            return Err(complain(extended.span(), &format!("definitions extend one another in a circle: {circle}")));
+            return Err(complain(extended.span(), &format!("definitions extend one another in a circle: {circle}"))
+                .hint("put what they share into one that extends none of them: `envs/_NAME.toml` is no environment"));
         }
         if above.len() >= MAXIMUM_DEPTH {
             return Err(complain(
@@ -443,7 +444,8 @@ fn check_user(name: &str, user: &User) -> Result<()> {
     }
     for (what, value) in [("home", &user.home), ("shell", &user.shell)] {
         if !value.starts_with('/') || value.contains([':', '\n']) {
-            return Err(Error::new(format!("the {what} of user `{name}`, {value:?}, is not an absolute path")));
+            return Err(Error::new(format!("the {what} of user `{name}`, {value:?}, is not an absolute path"))
+                .hint("as in `home = \"/srv/app\"`, without a `:`"));
         }
     }
     Ok(())

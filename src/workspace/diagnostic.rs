@@ -7,6 +7,7 @@ use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 
 use super::nearest;
 use crate::error::Error;
+use crate::tables;
 
 /// An error at `span` of `text`, with the text shown.
 pub(super) fn at(path: &Path, text: &str, span: Range<usize>, message: &str) -> Error {
@@ -26,7 +27,8 @@ pub(super) fn at(path: &Path, text: &str, span: Range<usize>, message: &str) -> 
 /// The error for TOML that is malformed or does not fit.
 pub(super) fn toml(path: &Path, text: &str, error: &toml::de::Error) -> Error {
     let (message, hint) = explain(error.message());
-    let located = at(path, text, error.span().unwrap_or(0..0), &message);
+    let deep = || tables::check_depth(text).err().map(|deep| deep.span);
+    let located = at(path, text, error.span().or_else(deep).unwrap_or(0..0), &message);
     match hint {
         Some(hint) => located.hint(hint),
         None => located,

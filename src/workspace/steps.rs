@@ -132,7 +132,7 @@ impl Step {
             }
             Self::Run(run) => {
                 if run.script.trim().is_empty() {
-                    return Err(Error::new("its `script` is empty"));
+                    return Err(Error::new("its `script` is empty").hint("say what it runs, or leave the step out"));
                 }
                 if run.script.contains('\0') {
                     return Err(Error::new("its `script` holds a NUL"));
@@ -176,7 +176,8 @@ impl Fetch {
         }
         absolute("to", &self.to)?;
         if self.unpack == Some(false) && (self.strip > 0 || !self.select.is_empty()) {
-            return Err(Error::new("`strip` and `select` are for archives, and `unpack` is false"));
+            return Err(Error::new("`strip` and `select` are for archives, and `unpack` is false")
+                .hint("leave `unpack` out to have the archive unpacked, or leave those two out to keep it as it is"));
         }
         check_placing(self.mode.as_deref(), self.owner.as_deref())
     }
@@ -206,12 +207,14 @@ fn absolute(key: &str, path: &str) -> Result<()> {
     if path.starts_with('/') && !path.contains('\0') && !path.split('/').any(|name| name == "..") {
         return Ok(());
     }
-    Err(Error::new(format!("`{key}` is `{path}`, an absolute path in the image was expected")))
+    Err(Error::new(format!("`{key}` is `{path}`, an absolute path in the image was expected"))
+        .hint("paths in an image are written from its root and without `..`, as in `/opt/tool`"))
 }
 
 fn inside(key: &str, path: &str) -> Result<()> {
     if path.is_empty() || path.starts_with('/') || path.contains('\0') || path.split('/').any(|name| name == "..") {
-        return Err(Error::new(format!("`{key}` is `{path}`, a path below the workspace's folder was expected")));
+        return Err(Error::new(format!("`{key}` is `{path}`, a path below the workspace's folder was expected"))
+            .hint("what a lock holds is the workspace's own: put the file there, or `[[fetch]]` it by its `url`"));
     }
     Ok(())
 }

@@ -109,6 +109,8 @@ fn an_edited_pin_is_caught() {
     Fetched 2 artifacts for api (1.3 KiB) in [TIME]
     error: baking `api` for [PLATFORM]
       caused by: the package says of itself `Version: 1.2`, expected lib 1.9 for all
+
+    hint: what its index says of it is not true: lock another version, or tell those who keep the archive
     ");
 }
 
@@ -162,6 +164,8 @@ fn a_package_that_is_no_package() {
     error: baking `api` for [PLATFORM]
       caused by: reading `fake` 1
       caused by: this is not a Debian package: it does not begin as an ar archive
+
+    hint: its archive serves it so, for its hash is right: tell those who keep the archive
     ");
 }
 
@@ -178,6 +182,8 @@ fn a_package_that_is_another() {
     Fetched 1 artifact for api (664 B) in [TIME]
     error: baking `api` for [PLATFORM]
       caused by: the package says of itself `Package: other`, expected wanted 1 for all
+
+    hint: what its index says of it is not true: lock another version, or tell those who keep the archive
     ");
 }
 

@@ -100,6 +100,8 @@ fn definitions_that_extend_one_another_in_a_circle() {
           |
         1 | extends = ["a"]
           |            ^^^
+
+    hint: put what they share into one that extends none of them: `envs/_NAME.toml` is no environment
     "#);
 }
 
@@ -259,6 +261,8 @@ fn odd_values() {
     exit 2
     --- stderr
     error: KILN_HTTP_TIMEOUT is `soon`, a whole number from 1 to 86400 was expected
+
+    hint: unset KILN_HTTP_TIMEOUT, or write the number alone
     ");
 }
 

@@ -18,6 +18,7 @@ mod github;
 mod import;
 mod languages;
 mod lock;
+mod mistakes;
 mod network;
 mod output;
 mod push;

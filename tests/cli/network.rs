@@ -31,6 +31,8 @@ fn nobody_listens() {
       caused by: getting the suite `stable` of the origin `test`
       caused by: http://127.0.0.1:1/test/dists/stable/InRelease
       caused by: no connection: Connection refused (os error 111)
+
+    hint: `kiln store origins` says where this address was learnt; `[origins]` in kiln.toml gives another
     ");
 }
 
@@ -106,6 +108,8 @@ fn a_suite_that_is_not_there() {
       caused by: getting the suite `stable` of the origin `test`
       caused by: http://[SERVER]/test/dists/stable/InRelease
       caused by: the server answered 404 Not Found
+
+    hint: `kiln store origins` says where this address was learnt; `[origins]` in kiln.toml gives another
     ");
 }
 
@@ -120,6 +124,8 @@ fn bytes_that_are_not_those_locked() {
     error: baking `api` for [PLATFORM]
       caused by: big 1.0 could not be had
       caused by: http://[SERVER]/test/pool/main/big_1.0_all.deb: expected sha256 [HASH], found [HASH]
+
+    hint: a mirror or a proxy on the way serves something else under this name: try another
     ");
 }
 
@@ -142,6 +148,8 @@ fn every_address_is_tried_and_listed() {
       caused by: big 1.0 could not be had
       caused by: http://[SERVER]/a/pool/main/big_1.0_all.deb: the server answered 503 Service Unavailable
       caused by: http://[SERVER]/test/pool/main/big_1.0_all.deb: the server answered 404 Not Found
+
+    hint: run the command again when the address answers: what is there already is kept
     ");
     context.server.once(DEB, Fault::Redirect(context.server.url("/moved")));
     let mut files = std::collections::BTreeMap::new();
@@ -161,6 +169,8 @@ fn a_transfer_that_ends_early_goes_on_where_it_ended() {
     error: baking `api` for [PLATFORM]
       caused by: big 1.0 could not be had
       caused by: http://[SERVER]/test/pool/main/big_1.0_all.deb: the connection broke: end of file before message length reached
+
+    hint: run the command again when the address answers: what is there already is kept
     ");
     context.set("KILN_HTTP_RETRIES", "2");
     context.ok(&["build"]);
@@ -178,6 +188,8 @@ fn a_transfer_that_stalls() {
     error: baking `api` for [PLATFORM]
       caused by: big 1.0 could not be had
       caused by: http://[SERVER]/test/pool/main/big_1.0_all.deb: the transfer stalled: no byte came for 1 s
+
+    hint: run the command again when the address answers: what is there already is kept
     ");
 }
 

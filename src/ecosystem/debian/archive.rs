@@ -285,7 +285,13 @@ impl Search<'_> {
             let (class, error) = reasons.remove(0);
             // Nobody said where it is.
             let unsaid = class == Class::Snapshot && is_absence(error.what());
-            return if unsaid { error.hint(ways(&self.request.origin)) } else { error };
+            return match is_absence(error.what()) && error.hints().is_empty() {
+                _ if unsaid => error.hint(ways(&self.request.origin)),
+                true => error.hint(
+                    "`kiln store origins` says where this address was learnt; `[origins]` in kiln.toml gives another",
+                ),
+                false => error,
+            };
         }
         // One that serves it wrongly says more than those that do not serve it at all.
         reasons.sort_by_key(|(_, error)| is_absence(error.what()));
@@ -346,7 +352,10 @@ impl Search<'_> {
                 let detached =
                     client.get(&request("Release.gpg")?).map_err(|cause| match cause.what() == Kind::NotFound {
                         true => Error::new("it is not signed: there is neither InRelease nor Release.gpg")
-                            .kind(Kind::Corrupt),
+                            .kind(Kind::Corrupt)
+                            .hint(
+                                "nothing vouches for what an unsigned archive serves: its maintainers have to sign it",
+                            ),
                         false => cause,
                     })?;
                 Ok(Signed { bytes, detached: Some(detached), validators: Validators::default() })
@@ -408,7 +417,8 @@ impl Search<'_> {
                 release.names(),
                 self.request.suite
             ))
-            .kind(Kind::Corrupt));
+            .kind(Kind::Corrupt)
+            .hint("ask for the suite by the name that its archive gives it, or for another address"));
         }
         Ok((release, verified.fingerprints))
     }

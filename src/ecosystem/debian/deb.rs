@@ -80,7 +80,9 @@ pub fn read<R: Read>(mut reader: R) -> Result<Deb<R>> {
     let mut magic = [0; 8];
     reader.read_exact(&mut magic).context(|| "reading the first bytes of the package")?;
     if magic != *b"!<arch>\n" {
-        return Err(Error::new("this is not a Debian package: it does not begin as an ar archive").kind(Kind::Corrupt));
+        return Err(Error::new("this is not a Debian package: it does not begin as an ar archive")
+            .kind(Kind::Corrupt)
+            .hint("its archive serves it so, for its hash is right: tell those who keep the archive"));
     }
     let version = member(&mut reader, "debian-binary")?;
     if version.name != "debian-binary" || version.size > 64 {
@@ -280,7 +282,10 @@ impl Control {
                 return Err(Error::new(format!(
                     "the package says of itself `{field}: {found}`, expected {name} {version} for {architecture}"
                 ))
-                .kind(Kind::Corrupt));
+                .kind(Kind::Corrupt)
+                .hint(
+                    "what its index says of it is not true: lock another version, or tell those who keep the archive",
+                ));
             }
         }
         Ok(())

@@ -52,7 +52,9 @@ impl Unpack<'_> {
             self.item(&item, &mut reader).context(what)?;
         }
         if !reader.ended() && self.entries == 0 {
-            return Err(Error::new("it is empty, or no tar archive"));
+            return Err(Error::new("it is empty, or no tar archive").hint(
+                "its name says that it is one: look at what the address serves, or keep it as it is with `unpack = false`",
+            ));
         }
         Ok(())
     }
@@ -65,7 +67,8 @@ impl Unpack<'_> {
             b'1' => {
                 let target = crate::layer::entry::normalize(&item.link)?;
                 let Some(kept) = self.wanted(&target)?.filter(|_| self.placed.contains(&target)) else {
-                    return Err(Error::new(format!("it is a hard link to {target:?}, which is not placed before it")));
+                    return Err(Error::new(format!("it is a hard link to {target:?}, which is not placed before it"))
+                        .hint("`select` both names, or neither"));
                 };
                 let target = self.options.placing.path(&kept)?;
                 let mode = self.options.placing.mode.unwrap_or(item.mode & 0o7777);
@@ -74,7 +77,10 @@ impl Unpack<'_> {
             }
             b'2' => self.symlink(&relative, &item.link, item.mtime)?,
             b'5' => self.options.placing.directory(&mut self.builder, &relative, item.mode & 0o7777)?,
-            _ => return Err(Error::new("it is a device or a pipe, which no archive brings into an image")),
+            _ => {
+                return Err(Error::new("it is a device or a pipe, which no archive brings into an image")
+                    .hint("`select` what is wanted of the archive, and leave it out"));
+            }
         }
         self.placed.insert(own);
         Ok(())

@@ -11,8 +11,12 @@ const LIMIT_TARGET: u64 = 4096;
 
 /// Places everything that is wanted of the zip archive `file` of `size` bytes.
 pub(super) fn unpack(file: File, size: u64, unpack: &mut Unpack<'_>) -> Result<()> {
-    let mut archive =
-        zip::ZipArchive::new(BufReader::with_capacity(1 << 18, file)).context(|| "it is no zip archive")?;
+    let mut archive = zip::ZipArchive::new(BufReader::with_capacity(1 << 18, file))
+        .context(|| "it is no zip archive")
+        .map_err(|error| {
+            error
+                .hint("its name says that it is one: look at what the address serves, or keep it with `unpack = false`")
+        })?;
     let mut left = limit(size);
     for index in 0..archive.len() {
         let mut member = archive.by_index(index).context(|| format!("its member {index}"))?;
@@ -72,7 +76,10 @@ pub fn entry_count<R: Read + Seek>(reader: &mut R, size: u64) -> Result<u64> {
     let mut end = Vec::new();
     reader.take(length).read_to_end(&mut end)?;
     reader.seek(SeekFrom::Start(0))?;
-    let no_archive = || Error::new("it is no zip archive: it has no central directory");
+    let no_archive = || {
+        Error::new("it is no zip archive: it has no central directory")
+            .hint("it was cut off on its way, or the address serves something else under this name")
+    };
     let last = end.len().checked_sub(RECORD).ok_or_else(no_archive)?;
     let at = (0..=last).rev().find(|at| end[*at..].starts_with(b"PK\x05\x06")).ok_or_else(no_archive)?;
     let count = u16::from_le_bytes([end[at + 10], end[at + 11]]);

@@ -35,7 +35,8 @@ fn read(root: &Path, store: Option<&Store>, from: &str, patterns: &[String]) -> 
         }
     })?;
     if !place.starts_with(&root) {
-        return Err(Error::new(format!("`{from}` is a link that leads out of the workspace")));
+        return Err(Error::new(format!("`{from}` is a link that leads out of the workspace"))
+            .hint("another machine has something else there: copy what it leads to into the workspace"));
     }
     let listing = if place.is_file() {
         let name = place.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -58,7 +59,10 @@ fn folder(root: &Path, place: &Path, store: Option<&Store>, patterns: &[String])
     let mut entries = Vec::new();
     for path in found.into_iter().filter(|path| path != place) {
         let relative = path.strip_prefix(place)?.to_str();
-        let relative = relative.ok_or_else(|| Error::new(format!("the name {} is not UTF-8", path.display())))?;
+        let relative = relative.ok_or_else(|| {
+            Error::new(format!("the name {} is not UTF-8", path.display()))
+                .hint("rename it, or leave it out with `ignore = [...]`")
+        })?;
         let path_in_image = crate::layer::entry::normalize(relative)?;
         entries.push(Listed { path: path_in_image, content: content(&path, store)? });
         if entries.len() > LIMIT_ENTRIES {
@@ -107,7 +111,8 @@ fn content(path: &Path, store: Option<&Store>) -> Result<Content> {
         return Ok(Content::Symlink { target });
     }
     if !metadata.is_file() {
-        return Err(Error::new(format!("{} is neither a file, a folder nor a link", path.display())));
+        return Err(Error::new(format!("{} is neither a file, a folder nor a link", path.display()))
+            .hint("sockets and pipes are made when a program runs: leave it out with `ignore = [...]`"));
     }
     let mut file = File::open(path).context(|| format!("reading {}", path.display()))?;
     let (mut sha256, mut size) = Digest::of_reader(&mut file).context(|| format!("reading {}", path.display()))?;

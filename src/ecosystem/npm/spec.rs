@@ -61,7 +61,8 @@ impl Wanted {
         if !text.bytes().all(plain) {
             return Err(Error::no(format!(
                 "`{text}` is neither a version of `{name}`, nor a range of them, nor a tag"
-            )));
+            ))
+            .hint("as in `1.2.3`, `^1.2`, `>=1 <3`, `latest`"));
         }
         Ok(Self::Tag(text.to_owned()))
     }

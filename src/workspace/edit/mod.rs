@@ -43,7 +43,7 @@ impl Edit {
             Some(plain) => (true, plain),
             None => (false, text),
         };
-        tables::check_depth(plain).map_err(|message| diagnostic::at(shown, plain, 0..0, &message))?;
+        tables::check_depth(plain).map_err(|deep| diagnostic::at(shown, plain, deep.span, &deep.message))?;
         let mut document = plain.parse::<DocumentMut>().map_err(|error| {
             let message = error.message().replace('\n', " ");
             diagnostic::at(shown, plain, error.span().unwrap_or(0..0), message.trim())
@@ -150,7 +150,10 @@ impl Edit {
     fn write(&mut self, new: &Asked, old: Option<&Asked>) -> Result<()> {
         let (name, key) = keys(new.ecosystem);
         self.make_table(name);
-        let wrong = |what: &str| Error::new(format!("`{what}` in the definition is not what it should be"));
+        let wrong = |what: &str| {
+            Error::new(format!("`{what}` in the definition is not what it should be"))
+                .hint("`packages` are a list, npm's `dependencies` a table: `kiln lock` says where it is otherwise")
+        };
         let table = self.document.get_mut(name).and_then(Item::as_table_like_mut).ok_or_else(|| wrong(name))?;
         if !table.contains_key(key) {
             let empty = match new.ecosystem {
@@ -162,14 +165,15 @@ impl Edit {
         let before = columns(table, key);
         let path = format!("{name}.{key}");
         let mut outgrown = false;
+        let pairs = new.ecosystem == Ecosystem::Npm;
         match table.get_mut(key) {
-            Some(Item::Value(Value::Array(array))) => write_text(array, new, old, before),
-            Some(Item::Value(Value::InlineTable(inline))) => {
+            Some(Item::Value(Value::Array(array))) if !pairs => write_text(array, new, old, before),
+            Some(Item::Value(Value::InlineTable(inline))) if pairs => {
                 write_pair(inline, new);
                 tidy(inline);
                 outgrown = before + inline.to_string().trim().chars().count() > list::COLUMNS;
             }
-            Some(Item::Table(table)) => write_pair(table, new),
+            Some(Item::Table(table)) if pairs => write_pair(table, new),
             _ => return Err(wrong(&path)),
         }
         if outgrown {

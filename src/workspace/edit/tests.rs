@@ -270,6 +270,9 @@ fn what_is_no_definition_is_refused() {
         assert!(edit(text).add(&asked("curl")).is_err(), "{text}");
         assert!(edit(text).remove(&asked("curl")).unwrap().is_empty(), "{text}");
     }
+    // A list where pairs belong, and the other way round.
+    assert!(edit("[npm]\ndependencies = [\"a\"]\n").add(&asked("npm:b@1")).is_err());
+    assert!(edit("[python]\npackages = { a = \"1\" }\n").add(&asked("pypi:b")).is_err());
 }
 
 /// A list as people may write it: what stands before and behind each entry, and at its end.

@@ -69,7 +69,8 @@ impl Rules {
             let range = if range.is_empty() { "*" } else { range };
             let what = |value: &Value| match value {
                 Value::String(text) => referred(key, text, own),
-                _ => Err(Error::no(format!("the override of `{key}` is {value}: a specifier is expected, or a table"))),
+                _ => Err(Error::no(format!("the override of `{key}` is {value}: a specifier is expected, or a table"))
+                    .hint("as in `overrides = { name = \"1.2.3\" }`")),
             };
             let nested = value.as_object();
             let value = match nested.map(|table| table.get(".")) {
@@ -186,6 +187,7 @@ fn referred(key: &str, text: &str, own: &BTreeMap<String, String>) -> Result<Str
         None => Ok(text.to_owned()),
         Some(name) => own.get(name).cloned().ok_or_else(|| {
             Error::no(format!("the override of `{key}` refers to `{name}`, which is no dependency of the project"))
+                .hint("`$name` stands for what `dependencies` ask of `name`: add it there, or write a version")
         }),
     }
 }
