@@ -290,6 +290,28 @@ fn path(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
+/// Wheels, one that is built from its source, npm's packages, and steps. The step writes down nothing that is the file
+/// system's or the clock's, such as a folder's size.
+const LANGUAGES: &str = r#"
+[debian]
+suite = "trixie"
+packages = ["python3", "nodejs"]
+[python]
+packages = ["flask", "docopt==0.6.2"]
+compile = true
+[npm]
+prefix = "/srv"
+dependencies = { express = "^4" }
+[[copy]]
+from = "kiln.toml"
+to = "/opt/"
+[[run]]
+script = """
+find /srv /opt -printf '%y %m %U %G %p\\n' | sort > /opt/listing
+python3 -c 'import flask; print(flask.__file__)' > /opt/flask
+"""
+"#;
+
 #[test]
 fn one_lock_gives_one_image() {
     if !real("one_lock_gives_one_image") {
@@ -298,8 +320,9 @@ fn one_lock_gives_one_image() {
     let definition = |packages: &str| format!("[debian]\nsuite = \"trixie\"\npackages = [{packages}]\n");
     let small = definition("\"redis-server\"");
     let large = definition("\"postgresql\", \"openssh-server\"");
-    let bench = Bench::new(&[("queue", &small), ("services", &large)], &[]);
+    let bench = Bench::new(&[("queue", &small), ("services", &large), ("languages", LANGUAGES)], &[]);
     same_under(&bench, "queue", &CONDITIONS.iter().collect::<Vec<_>>());
+    same_under(&bench, "languages", &CONDITIONS.iter().collect::<Vec<_>>());
     // Not by the chroot: systemd is among them, which is refused there.
     same_under(&bench, "services", &[&CONDITIONS[0], &CONDITIONS[2], &CONDITIONS[3]]);
 }
