@@ -125,7 +125,12 @@ impl<'a> Resolver<'a> {
         let debian = match kept.filter(|old| old.environment.debian == settings.debian) {
             Some(old) => debian::Resolved { packages: of(old, "debian"), origins: old.origins.clone() },
             None if settings.base.is_some() => debian::Resolved { packages: Vec::new(), origins: Vec::new() },
-            None => self.debian(settings, old, moving.of_debian(old))?,
+            None => std::thread::scope(|scope| {
+                if kept.is_none() {
+                    scope.spawn(|| self.languages.prepare(settings));
+                }
+                self.debian(settings, old, moving.of_debian(old))
+            })?,
         };
         let mut packages = debian.packages;
         let python = self.python(settings, &packages, old, kept, moving)?;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rayon::prelude::*;
 
-use super::{Moving, Resolver, URL, of};
+use super::{Moving, Resolver, URL, languages, of};
 use crate::digest::Digest;
 use crate::ecosystem::pypi::client::Client;
 use crate::ecosystem::pypi::index::{File, FileKind};
@@ -50,9 +50,7 @@ impl Resolver<'_> {
         if let Some(old) = kept.filter(same) {
             return Ok(of(old, ECOSYSTEM));
         }
-        let mut origins: BTreeSet<String> = python.sources.keys().cloned().collect();
-        origins.insert(python.index.clone());
-        let client = self.languages.pypi(origins)?;
+        let client = self.languages.pypi(languages::origins(python))?;
         let solutions: BTreeMap<Platform, BTreeMap<Name, Pin>> = targets
             .par_iter()
             .map(|(platform, target)| {

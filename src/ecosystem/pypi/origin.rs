@@ -9,8 +9,16 @@ use crate::ecosystem::origin::{Configured, Machine, Place};
 use crate::error::{Context, Error, Kind, Result};
 use crate::net::{Address, Credentials};
 
-/// Asks pip for the index that it uses when nothing is said: it has its address in itself.
-const ASK_PIP: &str = "import sys\ntry:\n from pip._internal.models.index import PyPI\n print(PyPI.simple_url)\nexcept Exception:\n sys.exit(1)";
+/// Asks a Python's pip for the index that it was told, or else has in itself. One program for both answers: to start
+/// pip takes longer than to solve.
+const ASK_PIP: &str = r#"
+from pip._internal.configuration import Configuration
+from pip._internal.models.index import PyPI
+settings = Configuration(isolated=False)
+settings.load()
+told = dict(settings.items()).get("global.index-url")
+print(*("told", told) if told else ("own", PyPI.simple_url))
+"#;
 
 /// The addresses that serve Python packages, best first. Fails if an address is wrong or none is known.
 pub fn places(configured: Option<&Configured>, machine: &Machine) -> Result<Vec<Place>> {
@@ -128,18 +136,19 @@ fn pip_index(text: &str) -> Option<String> {
 
 /// What pip has been told, or else what it would use.
 fn from_pip(machine: &Machine) -> Option<(String, String)> {
-    let answer = |words: &[&str]| {
-        let text = (machine.ask)(words)?;
-        let line = text.lines().next()?.trim().to_owned();
-        (!line.is_empty()).then_some(line)
-    };
-    for pip in [&["pip"][..], &["pip3"], &["python3", "-m", "pip"]] {
-        let words: Vec<&str> = pip.iter().copied().chain(["config", "get", "global.index-url"]).collect();
-        if let Some(url) = answer(&words) {
-            return Some((url, format!("`{}`", words.join(" "))));
-        }
+    let answer = |words: &[&str]| Some((machine.ask)(words)?.lines().next()?.trim().to_owned());
+    if let Some(line) = answer(&["python3", "-c", ASK_PIP])
+        && let Some((whose, url)) = line.split_once(' ')
+    {
+        let learnt =
+            if whose == "told" { "the settings of the machine's pip" } else { "the default of the machine's pip" };
+        return Some((url.to_owned(), learnt.to_owned()));
     }
-    Some((answer(&["python3", "-c", ASK_PIP])?, "the default of the machine's pip".to_owned()))
+    // A pip that is not one of that Python's.
+    ["pip", "pip3"].into_iter().find_map(|pip| {
+        let url = answer(&[pip, "config", "get", "global.index-url"]).filter(|url| !url.is_empty())?;
+        Some((url, format!("`{pip} config get global.index-url`")))
+    })
 }
 
 /// The login for a host in the user's netrc.
@@ -238,10 +247,21 @@ mod tests {
         if !Path::new("/etc/pip.conf").exists() || pip_index(&fs::read_to_string("/etc/pip.conf").unwrap()).is_none() {
             assert_eq!(shown(&pip).1, "`pip3 config get global.index-url`");
             let default = Machine {
-                ask: |words| (words[..2] == ["python3", "-c"]).then(|| "https://default.example/simple\n".into()),
+                ask: |words| (words[..2] == ["python3", "-c"]).then(|| "own https://default.example/simple\n".into()),
                 ..plain()
             };
-            assert_eq!(shown(&default).0, "https://default.example/simple");
+            assert_eq!(
+                shown(&default),
+                ("https://default.example/simple".into(), "the default of the machine's pip".into())
+            );
+            let told = Machine {
+                ask: |words| (words[..2] == ["python3", "-c"]).then(|| "told https://told.example/simple\n".into()),
+                ..plain()
+            };
+            assert_eq!(
+                shown(&told),
+                ("https://told.example/simple".into(), "the settings of the machine's pip".into())
+            );
             let error = places(None, &plain()).unwrap_err();
             assert!(error.hints()[0].contains("KILN_ORIGIN_PYPI"));
         }
