@@ -22,7 +22,7 @@ impl Digest {
     /// The digest of everything `reader` gives, and how many bytes that was.
     pub fn of_reader(reader: &mut dyn Read) -> io::Result<(Self, u64)> {
         let mut hasher = Hasher::new(io::sink());
-        io::copy(reader, &mut hasher)?;
+        io::copy(&mut io::BufReader::with_capacity(1 << 17, reader), &mut hasher)?;
         let (digest, size, _) = hasher.finish();
         Ok((digest, size))
     }
@@ -117,5 +117,33 @@ impl<W: Write> Write for Hasher<W> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.inner.flush()
+    }
+}
+
+/// A reader that hashes what is read through it.
+#[derive(Debug)]
+pub struct HashingReader<R> {
+    inner: R,
+    hasher: Hasher<io::Sink>,
+}
+
+impl<R: Read> HashingReader<R> {
+    /// Hashes what is read of `inner` from now on.
+    pub fn new(inner: R) -> Self {
+        Self { inner, hasher: Hasher::new(io::sink()) }
+    }
+
+    /// The digest and number of the bytes read.
+    pub fn finish(self) -> (Digest, u64) {
+        let (digest, size, _) = self.hasher.finish();
+        (digest, size)
+    }
+}
+
+impl<R: Read> Read for HashingReader<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.hasher.write_all(&buffer[..count])?;
+        Ok(count)
     }
 }

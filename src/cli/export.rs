@@ -2,6 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 
 use super::kitchen::Kitchen;
 use crate::bake::{self, Baked, oci_platform};
@@ -50,21 +53,42 @@ impl Target {
     }
 }
 
-/// The layers that the layouts among `targets` hold already of the image `name`, each checked. That is done with the
-/// least priority: while scripts run, one after another, a core has nothing else to do.
-pub fn layers_there(targets: &[Target], name: &str) -> BTreeSet<Digest> {
-    let _ = rustix::process::setpriority_process(None, 19);
-    let layouts = targets.iter().filter(|target| target.kind == Kind::Oci);
-    let mut held = layouts.map(|target| layout::layers_of(&target.path, name));
-    // What is to be in several must be in all of them.
-    let first = held.next().unwrap_or_default();
-    held.fold(first, |common, other| &common & &other)
+/// Looks for the layers that layouts hold already, each checked, with the least priority: while scripts run, one after
+/// another, a core has nothing else to do.
+pub struct LayersThere {
+    /// Whether they are needed now.
+    enough: Arc<AtomicBool>,
+    thread: JoinHandle<BTreeSet<Digest>>,
+}
+
+impl LayersThere {
+    /// Begins with the layers of the image `name`.
+    pub fn look(targets: &[Target], name: &str) -> Self {
+        let layouts = targets.iter().filter(|target| target.kind == Kind::Oci).map(|target| target.path.clone());
+        let (layouts, name): (Vec<PathBuf>, String) = (layouts.collect(), name.to_owned());
+        let enough = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&enough);
+        let thread = std::thread::spawn(move || {
+            let _ = rustix::process::setpriority_process(None, 19);
+            let mut held = layouts.iter().map(|layout| layout::layers_of(layout, &name, &seen));
+            // What is to be in several must be in all of them.
+            let first = held.next().unwrap_or_default();
+            held.fold(first, |common, other| &common & &other)
+        });
+        Self { enough, thread }
+    }
+
+    /// Those that were found up to now.
+    pub fn found(self) -> BTreeSet<Digest> {
+        self.enough.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap_or_default()
+    }
 }
 
 /// An index in the store, with its images.
 pub type Index = (Digest, Vec<(OciPlatform, Image)>);
 
-/// Writes what was baked of the environment `name`; `layers` are there already ([`layers_there`]).
+/// Writes what was baked of the environment `name`; `layers` are there already ([`LayersThere`]).
 pub fn write(
     kitchen: &Kitchen<'_>,
     name: &str,

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::prelude::*;
 use serde_json::Value;
@@ -77,24 +78,53 @@ pub fn write(store: &Store, root: &Root, folder: &Path, known: &BTreeSet<Digest>
     write_file(&folder.join("index.json"), |file| Ok(std::io::Write::write_all(file, &index)?))
 }
 
-/// The layers of the image under `name` in the layout at `folder` that are what their names say. For asking while
-/// something else goes on: what cannot be read is simply not among them.
-pub fn layers_of(folder: &Path, name: &str) -> BTreeSet<Digest> {
+/// Which layers in the layout at `folder` are what their names say: of the image under `name`, then of the others, which
+/// share layers with it. For asking while something else goes on: what cannot be read, or was not looked at before
+/// there was `enough`, is simply not among them.
+pub fn layers_of(folder: &Path, name: &str, enough: &AtomicBool) -> BTreeSet<Digest> {
     let blobs = folder.join("blobs/sha256");
     let read = |path: &Path| serde_json::from_slice::<Value>(&fs::read(path).ok()?).ok();
     let digest =
         |descriptor: &Value| -> Option<Digest> { descriptor["digest"].as_str()?.strip_prefix("sha256:")?.parse().ok() };
     let list = |document: &Value, field: &str| document[field].as_array().cloned().unwrap_or_default();
     let index = read(&folder.join("index.json")).unwrap_or_default();
-    let manifests = list(&index, "manifests").into_iter().filter(|manifest| manifest["annotations"][NAME] == *name);
-    let manifests = manifests.filter_map(|manifest| read(&blobs.join(digest(&manifest)?.to_string())));
-    let layers: BTreeSet<Digest> =
-        manifests.flat_map(|manifest| list(&manifest, "layers")).filter_map(|layer| digest(&layer)).collect();
-    let good = |wanted: &Digest| {
-        let path = blobs.join(wanted.to_string());
-        fs::symlink_metadata(&path).is_ok_and(|found| holds(&path, wanted, found.len()))
-    };
-    layers.into_iter().filter(good).collect()
+    let mut manifests = list(&index, "manifests");
+    manifests.sort_by_key(|manifest| manifest["annotations"][NAME] != *name);
+    let manifests = manifests.iter().filter_map(|manifest| read(&blobs.join(digest(manifest)?.to_string())));
+    let (mut seen, mut good) = (BTreeSet::new(), BTreeSet::new());
+    for layer in manifests.flat_map(|manifest| list(&manifest, "layers")).filter_map(|layer| digest(&layer)) {
+        if seen.insert(layer) && has_digest(&blobs.join(layer.to_string()), &layer, enough) {
+            good.insert(layer);
+        }
+        if enough.load(Ordering::Relaxed) {
+            break;
+        }
+    }
+    good
+}
+
+/// Whether the file's content is what this digest says, as far as that is known before there was `enough`.
+fn has_digest(path: &Path, digest: &Digest, enough: &AtomicBool) -> bool {
+    if !fs::symlink_metadata(path).is_ok_and(|found| found.is_file()) {
+        return false;
+    }
+    let Ok(file) = fs::File::open(path) else { return false };
+    Digest::of_reader(&mut Until { file, enough }).is_ok_and(|(found, _)| found == *digest)
+}
+
+/// A file that cannot be read on once there was enough.
+struct Until<'a> {
+    file: fs::File,
+    enough: &'a AtomicBool,
+}
+
+impl Read for Until<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.enough.load(Ordering::Relaxed) {
+            return Err(std::io::Error::other("nobody waits for it"));
+        }
+        self.file.read(buffer)
+    }
 }
 
 /// Whether there is a file of this size.
@@ -104,9 +134,7 @@ fn is_there(path: &Path, size: u64) -> bool {
 
 /// Whether there is a file with this content already.
 fn holds(path: &Path, digest: &Digest, size: u64) -> bool {
-    is_there(path, size)
-        && fs::File::open(path)
-            .is_ok_and(|mut file| Digest::of_reader(&mut file).is_ok_and(|(found, _)| found == *digest))
+    is_there(path, size) && has_digest(path, digest, &AtomicBool::new(false))
 }
 
 /// The file `index.json` with `root` after `others`.

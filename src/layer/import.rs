@@ -12,7 +12,7 @@ use super::assemble::{Layer, unpack_plain};
 use super::entry::{Entry, Kind, Part, WHITEOUT, normalize};
 use super::part::{PartBuilder, parents};
 use super::tar::Reader;
-use crate::digest::{Digest, Hasher};
+use crate::digest::{Digest, HashingReader};
 use crate::error::{self, Context, Error, Result};
 use crate::store::Store;
 use crate::{FORMAT, canonical};
@@ -51,8 +51,7 @@ pub fn import(store: &Store, layer: &Layer) -> Result<Imported> {
 
 fn read(store: &Store, layer: &Layer) -> Result<Imported> {
     let plain = unpack_plain(store, layer)?.into_inner().take(LIMIT_BYTES);
-    let mut reader =
-        Reader::new(Hashing { inner: BufReader::with_capacity(1 << 18, plain), to: Hasher::new(io::sink()) });
+    let mut reader = Reader::new(HashingReader::new(BufReader::with_capacity(1 << 18, plain)));
     let mut builder = PartBuilder::plain(store)?;
     let (mut folders, mut newest, mut count) = (Vec::new(), 0, 0);
     let (mut seen, mut others, mut whiteouts) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
@@ -93,7 +92,7 @@ fn read(store: &Store, layer: &Layer) -> Result<Imported> {
     }
     let mut rest = reader.into_inner();
     io::copy(&mut rest, &mut io::sink())?;
-    let found = rest.to.finish().0;
+    let found = rest.finish().0;
     if found != layer.diff_id {
         let message = format!("its plain stream has sha256 {found}, expected {}", layer.diff_id);
         return Err(Error::new(message).kind(error::Kind::Corrupt));
@@ -109,20 +108,6 @@ fn path(text: &str) -> Result<String> {
     }
     let folder = normalize(folder)?;
     Ok(if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") })
-}
-
-/// Hashes what is read.
-struct Hashing<R> {
-    inner: R,
-    to: Hasher<io::Sink>,
-}
-
-impl<R: Read> Read for Hashing<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        io::Write::write_all(&mut self.to, &buffer[..count])?;
-        Ok(count)
-    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! Placing layers into the tree: directories first, then the files of all parts in parallel, then the
 //! directories' own metadata, which placing files would disturb.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{Cursor, Write};
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
 use rayon::prelude::*;
@@ -20,6 +21,9 @@ use crate::store::Store;
 /// The name that empties the directory it is in (OCI image specification, layers, opaque whiteout).
 const OPAQUE: &str = ".wh..wh..opq";
 
+/// How much of a file is in memory at once, in bytes: what a processor's own memory holds.
+const BUFFER: usize = 1 << 16;
+
 /// Places `layers` in order. The paths of the devices that this executor may not make are returned.
 pub(super) fn extract(tree: &Tree, store: &Store, layers: &[Extraction]) -> Result<Vec<String>> {
     let mut directories: BTreeMap<&str, &Entry> = BTreeMap::new();
@@ -30,8 +34,11 @@ pub(super) fn extract(tree: &Tree, store: &Store, layers: &[Extraction]) -> Resu
             make_directory(tree, directory)?;
             directories.insert(&directory.path, directory);
         }
+        // The largest first, so that no thread is left alone with it at the end.
+        let mut parts: Vec<&Part> = layer.parts.iter().collect();
+        parts.sort_by_key(|part| Reverse(part.tar_size));
         let found: Result<Vec<Vec<String>>> =
-            layer.parts.par_iter().map(|part| place_part(tree, store, part, layer)).collect();
+            parts.par_iter().with_max_len(1).map(|part| place_part(tree, store, part, layer)).collect();
         unmade.extend(found?.into_iter().flatten());
     }
     // Children before parents: setting a child's time does not touch its parent, but a parent's mode may
@@ -132,14 +139,8 @@ fn times(entry: &Entry) -> Timestamps {
     Timestamps { last_access: time, last_modification: time }
 }
 
-/// The part's tar stream: its blob, checked, with all members inflated, or the plain one if the store has kept that.
+/// The part's tar stream: its blob, checked, with all members inflated.
 fn inflate(store: &Store, part: &Part) -> Result<Vec<u8>> {
-    if let Some(plain) = part.plain.filter(|plain| store.contains(plain))
-        && let Ok(plain) = store.read(&plain)
-        && plain.len() as u64 == part.tar_size
-    {
-        return Ok(plain);
-    }
     let blob = store.read(&part.content)?;
     let sum = part
         .members
@@ -170,27 +171,33 @@ fn inflate(store: &Store, part: &Part) -> Result<Vec<u8>> {
     Ok(plain)
 }
 
+/// Places a part from its plain tar stream, if the store has kept that, and from its blob if that is not what it should
+/// be: what was placed then is placed again.
 fn place_part(tree: &Tree, store: &Store, part: &Part, layer: &Extraction) -> Result<Vec<String>> {
-    let plain = inflate(store, part)?;
-    let mut archive = tar::Archive::new(Cursor::new(plain.as_slice()));
-    let mut members = archive.entries_with_seek()?;
-    let mut placer = Placer { tree, parent: None, skipped: BTreeMap::new(), unmade: Vec::new() };
-    for entry in &part.entries {
-        let differs = || Error::new(format!("part {} is not what its list says at /{}", part.content, entry.path));
-        let member = members.next().ok_or_else(differs)?.context(|| differs().to_string())?;
-        if *member.path_bytes() != *entry.path.as_bytes() {
-            return Err(differs().kind(ErrorKind::Corrupt));
+    if let Some(plain) = part.plain.filter(|plain| store.contains(plain)) {
+        let placed = store.read_through(&plain, |stream| place_stream(tree, part, layer, stream));
+        if placed.is_ok() || !part.is_compressed() {
+            return placed;
         }
-        let content = match entry.kind {
-            Kind::File { size, .. } => {
-                let start = usize::try_from(member.raw_file_position())?;
-                let end = start.checked_add(usize::try_from(size)?);
-                let content = end.and_then(|end| plain.get(start..end)).filter(|_| member.size() == size);
-                content.ok_or_else(|| differs().kind(ErrorKind::Corrupt))?
-            }
-            _ => &[],
+    }
+    place_stream(tree, part, layer, &mut inflate(store, part)?.as_slice())
+}
+
+fn place_stream(tree: &Tree, part: &Part, layer: &Extraction, stream: &mut dyn Read) -> Result<Vec<String>> {
+    let mut archive = tar::Archive::new(stream);
+    let mut members = archive.entries()?;
+    let mut placer = Placer::new(tree, part);
+    for entry in &part.entries {
+        let differs = || {
+            Error::new(format!("part {} is not what its list says at /{}", part.content, entry.path))
+                .kind(ErrorKind::Corrupt)
         };
-        placer.entry(entry, content, layer).context(|| format!("placing /{}", entry.path))?;
+        let mut member = members.next().ok_or_else(differs)?.map_err(|error| differs().caused_by(error))?;
+        let size = if let Kind::File { size, .. } = entry.kind { size } else { 0 };
+        if *member.path_bytes() != *entry.path.as_bytes() || member.size() != size {
+            return Err(differs());
+        }
+        placer.entry(entry, &mut member, layer).context(|| format!("placing /{}", entry.path))?;
     }
     Ok(placer.unmade)
 }
@@ -200,26 +207,40 @@ struct Placer<'a> {
     tree: &'a Tree,
     /// The directory of the last entry: most entries share their predecessor's.
     parent: Option<(&'a str, OwnedFd)>,
-    /// Files that were not placed, in case another name of one is.
+    /// The files of the part that have other names in it.
+    linked: BTreeSet<&'a str>,
+    /// Those of them that were not placed.
     skipped: BTreeMap<&'a str, Skipped<'a>>,
     unmade: Vec<String>,
+    /// What files are copied through.
+    buffer: Vec<u8>,
 }
 
 enum Skipped<'a> {
-    File(&'a Entry, &'a [u8]),
+    File(&'a Entry, Vec<u8>),
     /// Placed as this path after all.
     Placed(&'a str),
 }
 
 impl<'a> Placer<'a> {
-    fn entry(&mut self, entry: &'a Entry, content: &'a [u8], layer: &Extraction) -> Result<()> {
+    fn new(tree: &'a Tree, part: &'a Part) -> Self {
+        let target =
+            |entry: &'a Entry| if let Kind::HardLink { target } = &entry.kind { Some(target.as_str()) } else { None };
+        let linked = part.entries.iter().filter_map(target).collect();
+        let buffer = vec![0; BUFFER];
+        Self { tree, parent: None, linked, skipped: BTreeMap::new(), unmade: Vec::new(), buffer }
+    }
+
+    fn entry(&mut self, entry: &'a Entry, content: &mut dyn Read, layer: &Extraction) -> Result<()> {
         let (parent, name) = entry.path.rsplit_once('/').unwrap_or(("", &entry.path));
         if name.starts_with(WHITEOUT) {
             return Ok(());
         }
         if layer.skip.contains(&entry.path) {
-            if matches!(entry.kind, Kind::File { .. }) {
-                self.skipped.insert(&entry.path, Skipped::File(entry, content));
+            if self.linked.contains(entry.path.as_str()) && matches!(entry.kind, Kind::File { .. }) {
+                let mut kept = Vec::new();
+                content.read_to_end(&mut kept)?;
+                self.skipped.insert(&entry.path, Skipped::File(entry, kept));
             }
             return Ok(());
         }
@@ -245,7 +266,7 @@ impl<'a> Placer<'a> {
     }
 
     /// Makes the entry where nothing is; the inner error is that of making it.
-    fn place(&mut self, entry: &'a Entry, name: &str, content: &[u8]) -> Result<rustix::io::Result<()>> {
+    fn place(&mut self, entry: &'a Entry, name: &str, content: &mut dyn Read) -> Result<rustix::io::Result<()>> {
         let made = match &entry.kind {
             Kind::Directory => return Err(Error::new("a directory is in a part's content")),
             Kind::File { .. } => return self.file(entry, name, content),
@@ -274,26 +295,35 @@ impl<'a> Placer<'a> {
         rustix::fs::mknodat(self.directory(), name, kind, Mode::from_raw_mode(0o600), device)
     }
 
-    fn file(&self, entry: &Entry, name: &str, content: &[u8]) -> Result<rustix::io::Result<()>> {
+    fn file(&mut self, entry: &Entry, name: &str, content: &mut dyn Read) -> Result<rustix::io::Result<()>> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = match rustix::fs::openat(self.directory(), name, flags, Mode::from_raw_mode(0o600)) {
-            Ok(file) => file,
+        let mut file = match rustix::fs::openat(self.directory(), name, flags, Mode::from_raw_mode(0o600)) {
+            Ok(file) => File::from(file),
             Err(error) => return Ok(Err(error)),
         };
-        let mut file = File::from(file);
-        file.write_all(content)?;
+        let Kind::File { size, .. } = entry.kind else { return Err(Error::new("it is no file")) };
+        let mut left = size;
+        while left > 0 {
+            let length = usize::try_from(left).map_or(self.buffer.len(), |left| left.min(self.buffer.len()));
+            let piece = &mut self.buffer[..length];
+            content.read_exact(piece)?;
+            file.write_all(piece)?;
+            left -= length as u64;
+        }
         set_metadata(&file.into(), entry).map(Ok)
     }
 
     fn hard_link(&mut self, entry: &'a Entry, name: &str, target: &'a str) -> Result<rustix::io::Result<()>> {
-        let target = match self.skipped.get(target) {
-            Some(&Skipped::Placed(other)) => other,
-            Some(&Skipped::File(original, content)) => {
-                let made = self.file(original, name, content)?;
-                if made.is_ok() {
-                    self.skipped.insert(target, Skipped::Placed(&entry.path));
-                }
+        let target = match self.skipped.remove(target) {
+            Some(Skipped::File(original, content)) => {
+                let made = self.file(original, name, &mut content.as_slice())?;
+                let known = if made.is_ok() { Skipped::Placed(&entry.path) } else { Skipped::File(original, content) };
+                self.skipped.insert(target, known);
                 return Ok(made);
+            }
+            Some(Skipped::Placed(other)) => {
+                self.skipped.insert(target, Skipped::Placed(other));
+                other
             }
             None => target,
         };

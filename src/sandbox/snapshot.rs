@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rayon::prelude::*;
@@ -11,7 +10,7 @@ use rustix::io::Errno;
 
 use super::Change;
 use super::tree::{Tree, is_directory, names, status};
-use crate::digest::{Digest, Hasher};
+use crate::digest::{Digest, HashingReader};
 use crate::error::{Context, Error, Kind as ErrorKind, Result};
 use crate::layer::entry::WHITEOUT;
 use crate::layer::{Entry, Kind, Part, PartBuilder};
@@ -303,26 +302,12 @@ fn pack_entry(tree: &Tree, builder: &mut PartBuilder<'_>, entry: &Entry) -> Resu
         return builder.entry(entry, &mut std::io::empty());
     }
     let file = File::from(tree.open_exactly(&entry.path, OFlags::RDONLY | OFlags::NONBLOCK)?);
-    let mut reader = Hashing { file, hasher: Hasher::new(std::io::sink()) };
+    let mut reader = HashingReader::new(file);
     builder.entry(entry, &mut reader)?;
-    let (found, length, _) = reader.hasher.finish();
+    let (found, length) = reader.finish();
     if (found, length) != (*sha256, *size) {
         let message = format!("expected {size} bytes with sha256 {sha256}, found {length} with {found}");
         return Err(Error::new(message).kind(ErrorKind::Corrupt));
     }
     Ok(())
-}
-
-/// Hashes what is read.
-struct Hashing {
-    file: File,
-    hasher: Hasher<std::io::Sink>,
-}
-
-impl Read for Hashing {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let count = self.file.read(buffer)?;
-        std::io::Write::write_all(&mut self.hasher, &buffer[..count])?;
-        Ok(count)
-    }
 }

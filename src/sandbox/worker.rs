@@ -191,14 +191,16 @@ fn wait_for(inner: Pid) -> Result<Option<i32>> {
 
 /// Kills what is left and removes the tree.
 fn clean_up(setup: &Setup, keep: bool) -> Result<()> {
+    if setup.in_memory {
+        // Nobody else sees what is mounted here. The kernel clears it away after this process has ended, and nobody
+        // has to wait for that.
+        return Ok(());
+    }
     if setup.executor == Executor::Chroot {
         kill::descendants()?;
     } else {
         // Not mounted if setting up failed before.
         let _ = rustix::mount::unmount(beside(setup), UnmountFlags::DETACH);
-    }
-    if setup.in_memory {
-        let _ = rustix::mount::unmount(&setup.place, UnmountFlags::DETACH);
     }
     let tree = (!keep).then(|| root(setup));
     for path in tree.into_iter().chain([beside(setup)]) {

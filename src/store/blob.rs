@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 use super::{Store, corrupt};
-use crate::digest::{Digest, Hasher};
+use crate::digest::{Digest, Hasher, HashingReader};
 use crate::error::{Context, Error, Kind, Result};
 
 /// A blob being written. Nothing is seen of it before [`BlobWriter::finish`].
@@ -87,6 +87,22 @@ impl Store {
         }
         io::Seek::rewind(&mut file)?;
         Ok(file)
+    }
+
+    /// Gives the blob's content to `act` as it is read. What that does with it is good only if this succeeds: whether the
+    /// content is what it should be shows at its end.
+    pub fn read_through<T>(&self, digest: &Digest, act: impl FnOnce(&mut dyn Read) -> Result<T>) -> Result<T> {
+        let path = self.blob_path(digest);
+        let file = File::open(&path).map_err(|error| missing(error, &path, digest))?;
+        let mut reader = HashingReader::new(io::BufReader::with_capacity(1 << 17, file));
+        let done = act(&mut reader);
+        io::copy(&mut reader, &mut io::sink()).context(|| format!("reading {}", path.display()))?;
+        let (found, _) = reader.finish();
+        if found != *digest {
+            self.set_aside(&path);
+            return Err(corrupt(&path, digest, &found));
+        }
+        done
     }
 
     /// Copies the blob to `target` and checks it on the way: what `target` got is good only if this

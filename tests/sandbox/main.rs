@@ -339,6 +339,43 @@ fn a_later_layer_hides_replaces_and_skips() {
     });
 }
 
+/// A part's plain stream is read while its files are placed: that it is wrong shows when they are there.
+#[test]
+fn a_damaged_plain_stream_does_no_harm() {
+    Fixture::each(|executor, fixture, session| {
+        let plain = |name: &str| {
+            let mut builder = PartBuilder::plain(&fixture.store).unwrap();
+            for path in [format!("var/{name}1"), format!("var/{name}2")] {
+                builder.entry(&entry(&path, content_of(name.as_bytes()), 0o644), &mut name.as_bytes()).unwrap();
+            }
+            builder.finish().unwrap()
+        };
+        let damage = |part: &Part| {
+            let path = fixture.store.blob_path(&part.plain.unwrap());
+            let mut bytes = fs::read(&path).unwrap();
+            let at = bytes.windows(6).rposition(|window| window == b"whole!").unwrap();
+            bytes[at] = b'W';
+            fs::remove_file(&path).unwrap();
+            fs::write(&path, bytes).unwrap();
+        };
+        let name = format!("{executor}whole!");
+        let part = plain(&name).compressed(&fixture.store).unwrap();
+        damage(&part);
+        let layer = Extraction { parts: vec![part.clone()], ..Extraction::default() };
+        session.extract(&[layer]).unwrap();
+        for path in [format!("var/{name}1"), format!("var/{name}2")] {
+            assert_eq!(session.read(&path).unwrap().unwrap(), name.as_bytes(), "{path}");
+        }
+        assert!(!fixture.store.contains(&part.plain.unwrap()), "{executor}: it was not set aside");
+        // Where there is nothing else, it is said.
+        let part = plain(&format!("{executor} alone whole!"));
+        damage(&part);
+        let layer = Extraction { parts: vec![part], ..Extraction::default() };
+        let error = session.extract(&[layer]).unwrap_err();
+        assert!(error.chain().iter().any(|sentence| sentence.contains("is corrupt: expected")), "{executor}: {error}");
+    });
+}
+
 #[test]
 fn hostile_paths_stay_inside() {
     Fixture::each(|executor, fixture, session| {

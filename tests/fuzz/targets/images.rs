@@ -1,5 +1,7 @@
 //! Images of others: their documents, their names, and what registries say.
 
+use std::sync::atomic::AtomicBool;
+
 use kiln::image::read::{self, Document};
 use kiln::registry::{Logins, Reference, challenge};
 use kiln::{Digest, image};
@@ -73,7 +75,7 @@ fn documents(world: &World, bytes: &[u8]) -> Outcome {
     let _ = printable(read::named(bytes, Some("a")));
     world.write("layout/index.json", bytes);
     let _ = printable(image::layout::named(&world.folder().join("layout"), None));
-    let _ = image::layout::layers_of(&world.folder().join("layout"), "a");
+    let _ = image::layout::layers_of(&world.folder().join("layout"), "a", &AtomicBool::new(false));
     Ok(())
 }
 
