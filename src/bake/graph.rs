@@ -1,5 +1,6 @@
 //! One image being baked: who waits for whom.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,12 +10,13 @@ use tempfile::TempDir;
 
 use super::bins::Bin;
 use super::{Bakery, Progress};
+use crate::digest::Digest;
 use crate::ecosystem::debian::exclusions::Exclusions;
 use crate::ecosystem::debian::package::{self, Locked};
 use crate::ecosystem::debian::part::DebPart;
 use crate::error::{Context, Error, Kind, Result};
 use crate::layer::Part;
-use crate::lock::{Lockfile, PlatformLock, PlatformPackage};
+use crate::lock::{LayerOutput, Lockfile, PlatformLock, PlatformPackage};
 use crate::net::Download;
 use crate::sandbox::Session;
 use crate::workspace::Base;
@@ -29,6 +31,8 @@ pub struct Graph<'a> {
     pub order: Vec<&'a PlatformPackage>,
     /// The other ecosystems' packages.
     others: Vec<&'a PlatformPackage>,
+    /// The layers that were put together for this image, and were not in the store before.
+    made: Mutex<BTreeSet<Digest>>,
     /// Sandboxes that are being cleared away while other work goes on.
     ending: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -49,38 +53,17 @@ impl<'a> Graph<'a> {
         // base-files brings the folders and links that everything else stands in.
         order.sort_by_key(|package| (!package.base, package.name != "base-files", package.name.as_str()));
         let others = lock.packages.iter().filter(|package| package.ecosystem != "debian").collect();
-        Ok(Self { bakery, lockfile, lock, exclusions, order, others, ending: Mutex::default() })
+        Ok(Self { bakery, lockfile, lock, exclusions, order, others, made: Mutex::default(), ending: Mutex::default() })
     }
 
     /// Fetches what the store lacks. `done` is told the index of each of Debian's packages as it is there.
     pub fn fetch(&self, done: &(dyn Fn(usize) + Sync)) -> Result<()> {
         let store = self.bakery.store;
-        let mut origins = BTreeMap::new();
-        for package in &self.lockfile.packages {
-            if let Some(artifact) = package.artifacts.get(&self.lock.platform) {
-                origins.insert(artifact.sha256, (package, artifact));
-            }
-        }
-        let mut downloads = Vec::new();
-        for package in self.order.iter().chain(&self.others) {
-            let (locked, artifact) = origins[&package.sha256];
-            let candidates =
-                if store.contains(&package.sha256) { Vec::new() } else { (self.bakery.candidates)(locked, artifact)? };
-            downloads.push(Download {
-                label: format!("{} {}", package.name, package.version),
-                digest: package.sha256,
-                size: Some(artifact.size).filter(|size| *size > 0),
-                candidates,
-            });
-        }
-        for (package, artifact) in origins.values() {
-            for blob in &artifact.blobs {
-                let there = store.contains(&blob.sha256);
-                let candidates = if there { Vec::new() } else { (self.bakery.blob_candidates)(package, blob)? };
-                let label = format!("the blob {} of {}", blob.sha256.oci(), package.name);
-                downloads.push(Download { label, digest: blob.sha256, size: Some(blob.size), candidates });
-            }
-        }
+        let mut downloads = self.downloads()?;
+        // The base is waited for first. The largest take longest, and are not left for the end.
+        downloads.sort_by_key(|(base, index, download)| (!base, Reverse(download.size), *index));
+        let (indices, downloads): (Vec<usize>, Vec<Download>) =
+            downloads.into_iter().map(|(_, index, download)| (index, download)).unzip();
         let missing: Vec<u64> = downloads
             .iter()
             .filter(|download| !store.contains(&download.digest))
@@ -91,7 +74,8 @@ impl<'a> Graph<'a> {
         }
         self.require_reachable(&downloads)?;
         let progress = |event| (self.bakery.progress)(Progress::Download(event));
-        let done = |index: usize| {
+        let done = |position: usize| {
+            let index = indices[position];
             if index < self.order.len() {
                 done(index);
             }
@@ -99,6 +83,40 @@ impl<'a> Graph<'a> {
         self.bakery.client.download_all(store, &downloads, &progress, &done)?;
         (self.bakery.progress)(Progress::Fetched);
         Ok(())
+    }
+
+    /// What an image is made of: whether it is of the base, the index of its package among all, and where it is.
+    fn downloads(&self) -> Result<Vec<(bool, usize, Download)>> {
+        let store = self.bakery.store;
+        let mut origins = BTreeMap::new();
+        for package in &self.lockfile.packages {
+            if let Some(artifact) = package.artifacts.get(&self.lock.platform) {
+                origins.insert(artifact.sha256, (package, artifact));
+            }
+        }
+        let mut downloads = Vec::new();
+        for (index, package) in self.order.iter().chain(&self.others).enumerate() {
+            let (locked, artifact) = origins[&package.sha256];
+            let candidates =
+                if store.contains(&package.sha256) { Vec::new() } else { (self.bakery.candidates)(locked, artifact)? };
+            let download = Download {
+                label: format!("{} {}", package.name, package.version),
+                digest: package.sha256,
+                size: Some(artifact.size).filter(|size| *size > 0),
+                candidates,
+            };
+            downloads.push((package.base, index, download));
+        }
+        for (package, artifact) in origins.values() {
+            for blob in &artifact.blobs {
+                let there = store.contains(&blob.sha256);
+                let candidates = if there { Vec::new() } else { (self.bakery.blob_candidates)(package, blob)? };
+                let label = format!("the blob {} of {}", blob.sha256.oci(), package.name);
+                let download = Download { label, digest: blob.sha256, size: Some(blob.size), candidates };
+                downloads.push((false, usize::MAX, download));
+            }
+        }
+        Ok(downloads)
     }
 
     /// Offline, what the store lacks and no file of this machine has cannot be had.
@@ -241,6 +259,17 @@ impl<'a> Graph<'a> {
             None => Ok(ready.deb.part.clone()),
             Some(paths) => Ok(Arc::unwrap_or_clone(self.ready(ready.package, paths)?.deb).part),
         }
+    }
+
+    /// Says that a layer was not in the store before.
+    pub fn made(&self, layer: Digest) {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).insert(layer);
+    }
+
+    /// How many of these layers were in the store before.
+    pub fn reused(&self, layers: &[LayerOutput]) -> usize {
+        let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        layers.iter().filter(|layer| !made.contains(&layer.digest)).count()
     }
 
     /// Clears a sandbox away beside other work: removing a tree takes as long as a layer.

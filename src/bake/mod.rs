@@ -137,24 +137,35 @@ pub fn cached(store: &Store, lock: &Digest) -> Option<Baked> {
     store.keyed("baked", lock)
 }
 
-/// Bakes one platform of a lockfile. Also says whether the store had it already.
-pub fn bake(bakery: &Bakery<'_>, lockfile: &Lockfile, lock: &PlatformLock) -> Result<(Baked, bool)> {
+/// How much of an image the store had before it was baked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reuse {
+    /// All of it.
+    Image,
+    /// This many of its layers.
+    Layers(usize),
+}
+
+/// Bakes one platform of a lockfile. Also says how much of it the store had already.
+pub fn bake(bakery: &Bakery<'_>, lockfile: &Lockfile, lock: &PlatformLock) -> Result<(Baked, Reuse)> {
     let bytes = lock.to_bytes()?;
     let key = Digest::of(&bytes);
     if let Some(baked) = cached(bakery.store, &key) {
-        return Ok((baked, true));
+        return Ok((baked, Reuse::Image));
     }
     let _lock = bakery.store.lock_key("baked", &key)?;
     if let Some(baked) = cached(bakery.store, &key) {
-        return Ok((baked, true));
+        return Ok((baked, Reuse::Image));
     }
-    let baked = compose::image(&Graph::new(bakery, lockfile, lock)?)?;
+    let graph = Graph::new(bakery, lockfile, lock)?;
+    let baked = compose::image(&graph)?;
     let blobs: Vec<Digest> = baked.image.blobs().into_keys().collect();
     // From the lock with these ids, it would have been the same.
     for key in BTreeSet::from([key, baked.lock]) {
         bakery.store.put_keyed("baked", &key, &blobs, &baked)?;
     }
-    Ok((baked, false))
+    let reuse = Reuse::Layers(graph.reused(&baked.layers));
+    Ok((baked, reuse))
 }
 
 /// Fetches every artifact of one platform of a lockfile that the store lacks; how many these were.

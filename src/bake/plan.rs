@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::graph::Graph;
 use super::stages::StageResult;
 use crate::error::Result;
-use crate::layer::{Entry, Kind, Layer, Part, assemble, content_of};
+use crate::layer::{Entry, Kind, Layer, Part, assemble_once, content_of};
 use crate::sandbox::Extraction;
 
 /// A layer to be put together: its name, what its history says, its folders and its parts.
@@ -73,7 +73,11 @@ impl Planned {
             return Ok(layer.clone());
         }
         let parts: Vec<&Part> = self.parts.iter().collect();
-        assemble(graph.bakery.store, &self.directories, &parts)
+        let (layer, made) = assemble_once(graph.bakery.store, &self.directories, &parts)?;
+        if made {
+            graph.made(layer.digest);
+        }
+        Ok(layer)
     }
 }
 

@@ -286,6 +286,9 @@ pub struct Fetch {
     /// The environments whose artifacts to fetch [default: all].
     #[arg(value_name = "ENV")]
     pub environments: Vec<String>,
+    /// Only for this platform; may be given several times [default: all that are locked].
+    #[arg(long = "platform", value_name = "PLATFORM")]
+    pub platforms: Vec<String>,
 }
 
 #[derive(Debug, Args)]

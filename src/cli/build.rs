@@ -9,12 +9,12 @@ use serde::Serialize;
 
 use super::arguments::{Build, Format};
 use super::context::Context;
-use super::export::Target;
+use super::export::{LayersThere, Target};
 use super::kitchen::{Kitchen, fitting_lockfile};
 use super::lock::{stale_error, write_lockfile};
 use super::output::{bytes, count};
 use super::pins;
-use crate::bake::{self, Baked, Observed};
+use crate::bake::{self, Baked, Observed, Reuse};
 use crate::digest::Digest;
 use crate::error::{Context as _, Error, Result};
 use crate::image::Image;
@@ -34,6 +34,9 @@ struct Row {
     size: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     layers: Option<usize>,
+    /// How many of the layers the store had before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reused: Option<usize>,
 }
 
 impl Row {
@@ -45,6 +48,7 @@ impl Row {
             state: None,
             size: None,
             layers: None,
+            reused: None,
         }
     }
 }
@@ -84,16 +88,12 @@ pub fn build(context: &Context, workspace: &Workspace, names: &[String], argumen
         }
     }
     let mut rows = Vec::new();
-    let there = (!targets.is_empty()).then(|| {
-        let (targets, name) = (targets.clone(), names[0].clone());
-        std::thread::spawn(move || super::export::layers_there(&targets, &name))
-    });
-    let mut there = there.into_iter();
+    let mut there = (!targets.is_empty()).then(|| LayersThere::look(&targets, &names[0]));
     bake_all(&kitchen, &jobs, |job, images| {
         let mut lockfile = job.lockfile.clone();
-        for (lock, (image, cached)) in job.locks.iter().zip(&images) {
+        for (lock, (image, reuse)) in job.locks.iter().zip(&images) {
             pin(&kitchen, job.name, &mut lockfile, lock, image, arguments.locked)?;
-            rows.push(row(context, job.name, lock.platform.name(), image, *cached)?);
+            rows.push(row(context, job.name, lock.platform.name(), image, *reuse)?);
         }
         let index = index(&kitchen, job.name, &lockfile)?;
         if let Some(index) = &index {
@@ -108,7 +108,7 @@ pub fn build(context: &Context, workspace: &Workspace, names: &[String], argumen
         let index = index.map(|_| write_index(&kitchen, job.name, &lockfile)).transpose()?.flatten();
         let baked: Vec<(Platform, Baked)> =
             job.locks.iter().zip(images).map(|(lock, (image, _))| (lock.platform, image)).collect();
-        let there = there.next().and_then(|thread| thread.join().ok()).unwrap_or_default();
+        let there = there.take().map(LayersThere::found).unwrap_or_default();
         targets.iter().try_for_each(|target| {
             super::export::write(&kitchen, job.name, &lockfile, &baked, index.as_ref(), target, &there)
         })
@@ -139,7 +139,7 @@ struct Job<'a> {
 }
 
 /// An image, and whether the store had it already.
-type Finished = (Baked, bool);
+type Finished = (Baked, Reuse);
 
 /// Bakes all `jobs`, several at once. `done` gets each with its images, in their order; none after one that failed.
 fn bake_all<'j>(
@@ -182,13 +182,27 @@ fn bake_all<'j>(
 fn bake_one(kitchen: &Kitchen<'_>, job: &Job<'_>, lock: &PlatformLock) -> Result<Finished> {
     let (name, platform) = (job.name, lock.platform);
     let started = Instant::now();
-    let (image, cached) = kitchen
+    let (image, reuse) = kitchen
         .with_bakery(name, &job.lockfile, |bakery| bake::bake(bakery, &job.lockfile, lock))
         .context(|| format!("baking `{name}` for {platform}"))?;
-    let what = format!("{name} for {platform}: {}, {}", count(image.layers.len(), "layer"), bytes(image.size()));
-    let verb = if cached { "Cached" } else { "Baked" };
-    kitchen.context.progress.phase(&format!("{verb} {what}"), started);
-    Ok((image, cached))
+    let (verb, reused) = match reuse {
+        Reuse::Image => ("Cached", String::new()),
+        Reuse::Layers(0) => ("Baked", String::new()),
+        Reuse::Layers(reused) => ("Baked", format!(" ({reused} reused)")),
+    };
+    let layers = count(image.layers.len(), "layer");
+    let what = format!("{verb} {name} for {platform}: {layers}{reused}, {}", bytes(image.size()));
+    kitchen.context.progress.phase(&what, started);
+    Ok((image, reuse))
+}
+
+/// An error if something else is asked for than what the lockfile is for.
+pub fn require_locked(name: &str, lockfile: &Lockfile, asked: &[Platform]) -> Result<()> {
+    match asked.iter().find(|platform| !lockfile.environment.platforms.contains(platform)) {
+        None => Ok(()),
+        Some(platform) => Err(Error::new(format!("`{name}` is not locked for {platform}"))
+            .hint("add it to `platforms` in the definition, then run `kiln lock`")),
+    }
 }
 
 /// Which platforms to bake: those asked for, or all of the lock's that this machine can.
@@ -200,11 +214,8 @@ fn platforms(context: &Context, name: &str, lockfile: &Lockfile, asked: &[Platfo
     let why = |platform: &Platform| {
         format!("`{name}` was not baked for {platform}: its packages' scripts cannot run on this machine")
     };
+    require_locked(name, lockfile, asked)?;
     for platform in asked {
-        if !locked.contains(platform) {
-            return Err(Error::new(format!("`{name}` is not locked for {platform}"))
-                .hint("add it to `platforms` in the definition, then run `kiln lock`"));
-        }
         if !can(platform) {
             return Err(
                 Error::new(why(platform)).hint("bake it on a machine of that architecture: the lock is the same")
@@ -225,8 +236,12 @@ fn platforms(context: &Context, name: &str, lockfile: &Lockfile, asked: &[Platfo
     Ok(possible)
 }
 
-fn row(context: &Context, name: &str, platform: &str, image: &Baked, cached: bool) -> Result<Row> {
-    let state = if cached { "cached" } else { "baked" };
+fn row(context: &Context, name: &str, platform: &str, image: &Baked, reuse: Reuse) -> Result<Row> {
+    let layers = image.layers.len();
+    let (state, reused) = match reuse {
+        Reuse::Image => ("cached", layers),
+        Reuse::Layers(reused) => ("baked", reused),
+    };
     if context.format != Format::Json {
         context.print(&format!("{name} {platform} {}", image.image.manifest.oci()))?;
     }
@@ -236,7 +251,8 @@ fn row(context: &Context, name: &str, platform: &str, image: &Baked, cached: boo
         digest: image.image.manifest.oci(),
         state: Some(state),
         size: Some(image.size()),
-        layers: Some(image.layers.len()),
+        layers: Some(layers),
+        reused: Some(reused),
     })
 }
 

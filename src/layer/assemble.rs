@@ -64,6 +64,11 @@ struct Key<'a> {
 ///
 /// Fails if a path is there twice, or an entry's parent is not among the directories.
 pub fn assemble(store: &Store, directories: &[Entry], parts: &[&Part]) -> Result<Layer> {
+    assemble_once(store, directories, parts).map(|(layer, _)| layer)
+}
+
+/// As [`assemble`]; also whether it was made just now.
+pub fn assemble_once(store: &Store, directories: &[Entry], parts: &[&Part]) -> Result<(Layer, bool)> {
     let mut directories = directories.to_vec();
     directories.sort_by(|one, other| one.path.cmp(&other.path));
     for directory in &mut directories {
@@ -73,15 +78,15 @@ pub fn assemble(store: &Store, directories: &[Entry], parts: &[&Part]) -> Result
     let parts_key = parts.iter().map(|part| part.content).collect();
     let key = Digest::of(&canonical::to_vec(&Key { format: FORMAT, directories: &directories, parts: parts_key })?);
     if let Some(layer) = store.keyed("layer", &key) {
-        return Ok(layer);
+        return Ok((layer, false));
     }
     let _lock = store.lock_key("layer", &key)?;
     if let Some(layer) = store.keyed("layer", &key) {
-        return Ok(layer);
+        return Ok((layer, false));
     }
     let layer = make(store, &directories, parts)?;
     store.put_keyed("layer", &key, &[layer.digest], &layer)?;
-    Ok(layer)
+    Ok((layer, true))
 }
 
 /// No path twice, and nothing below what is not a directory: engines do not agree on what such a layer

@@ -13,7 +13,7 @@ pub mod part;
 mod pipeline;
 pub mod tar;
 
-pub use assemble::{Compression, Layer, assemble, unpack_plain};
+pub use assemble::{Compression, Layer, assemble, assemble_once, unpack_plain};
 pub use content::content_of;
 pub use entry::{Entry, Kind, Part};
 pub use flatten::{Flattened, flatten};
