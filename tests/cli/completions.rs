@@ -1,6 +1,10 @@
 //! `kiln completions`, what it answers to shells, and `kiln man`.
 
+#![allow(clippy::print_stdout, reason = "what was left out is said")]
+
 use std::fs;
+use std::path::Path;
+use std::process::Command;
 
 use crate::support::context::{TestContext, package, package_with};
 
@@ -63,6 +67,40 @@ fn there_is_a_script_for_each_shell() {
     }
     let run = context.kiln(&["completions", "cmd"]);
     assert!(run.code == Some(2) && run.stderr.contains("possible values: bash, elvish"), "{}", run.shown);
+}
+
+/// What a shell makes of `kiln build q` and a Tab; nothing if there is no such shell on this machine.
+fn typed(context: &TestContext, shell: &str, arguments: &[&str], script: &str) -> Option<String> {
+    let kiln = Path::new(env!("CARGO_BIN_EXE_kiln")).parent().unwrap();
+    let path = format!("{}:/usr/local/bin:/usr/bin:/bin", kiln.display());
+    let mut command = Command::new(shell);
+    command.args(arguments).args(["-c", script]).current_dir(context.workspace());
+    command.env_clear().env("PATH", path).env("HOME", context.workspace()).env("TERM", "xterm");
+    match command.output() {
+        Ok(output) => Some(String::from_utf8_lossy(&output.stdout).into_owned()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => panic!("{shell}: {error}"),
+    }
+}
+
+#[test]
+fn shells_complete_words_by_it() {
+    let context = context();
+    let bash = "source <(kiln completions bash); COMP_WORDS=(kiln build q); COMP_CWORD=2; COMP_TYPE=9; \
+                _clap_complete_kiln kiln q build; printf 'kiln build %s' \"${COMPREPLY[@]}\"";
+    let fish = "kiln completions fish | source; printf 'kiln build %s' (complete -C 'kiln build q')";
+    // Its widgets work on a terminal alone.
+    let zsh = "zmodload zsh/zpty; zpty z zsh -f -i; \
+               zpty -w z \"PROMPT=; autoload -U compinit; compinit -u -D; source <(kiln completions zsh); echo rea''dy\"; \
+               zpty -r z line '*ready*'; zpty -n -w z $'kiln build q\\t'; zpty -r z line '*queue*'; print -r -- \"$line\"";
+    for (shell, arguments, script) in
+        [("bash", &["--norc", "--noprofile"][..], bash), ("fish", &["--no-config"], fish), ("zsh", &["-f"], zsh)]
+    {
+        match typed(&context, shell, arguments, script) {
+            Some(line) => assert!(line.contains("build queue"), "{shell}: {line:?}"),
+            None => println!("{shell}: not tried: there is none"),
+        }
+    }
 }
 
 #[test]
