@@ -168,7 +168,7 @@ impl<'a> Change<'a> {
         if !bare.is_empty() {
             // What the bounds say is in the lock as well.
             let draft = self.workspace.with_draft(&self.name, self.edit.text());
-            comparison.settings = crate::workspace::load(&draft, &self.name)?;
+            comparison.settings = crate::workspace::load_for(&draft, &self.name, &new.environment.platforms)?;
             comparison.reasons = crate::lock::reasons(Some(&new), &comparison.settings);
             comparison.lockfile = Some(new);
             new = renew(self.context, Some(&resolver), &self.name, &comparison, &Moving::Nothing)?;

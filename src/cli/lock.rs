@@ -246,17 +246,21 @@ impl Comparison {
 /// Compares an environment's definition with its lock. With a store, local files that are to be copied are in it
 /// afterwards.
 pub fn compare(workspace: &Workspace, name: &str, store: Option<&Store>) -> Result<Comparison> {
-    let settings = workspace::load(workspace, name)?;
     let path = workspace.lockfile_path(name);
     let conflicted = match fs::read_to_string(&path) {
         Ok(text) => Lockfile::parse_conflicted(&text).context(|| format!("reading the lockfile {}", path.display()))?,
         Err(_) => None,
     };
-    if conflicted.is_some() {
+    if let Some(conflicted) = conflicted {
+        let settings = workspace::load_for(workspace, name, &conflicted.environment.platforms)?;
         let reasons = vec![Reason::Conflicted];
-        return Ok(Comparison { settings, lockfile: conflicted, reasons, local: Vec::new() });
+        return Ok(Comparison { settings, lockfile: Some(conflicted), reasons, local: Vec::new() });
     }
-    let lockfile = read_lockfile(workspace, name)?;
+    let lockfile = read_lockfile(workspace, name);
+    let locked = lockfile.as_ref().ok().and_then(Option::as_ref);
+    // What is wrong with a definition is said first.
+    let settings = workspace::load_for(workspace, name, locked.map_or(&[], |locked| &locked.environment.platforms))?;
+    let lockfile = lockfile?;
     let mut reasons = reasons(lockfile.as_ref(), &settings);
     let mut local = Vec::new();
     if let Some(lockfile) = &lockfile {

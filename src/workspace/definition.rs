@@ -111,10 +111,16 @@ struct Merged {
     image: ImageSettings,
 }
 
-/// Reads the definition of `environment` and all it extends.
+/// Reads the definition of `environment` and all it extends. Where it names no platform, it is for this machine's.
 pub fn load(workspace: &Workspace, environment: &str) -> Result<Settings> {
+    load_for(workspace, environment, &[])
+}
+
+/// As [`load`], for the platforms that it was `locked` for where it names none: what it means may not depend on who asks.
+pub fn load_for(workspace: &Workspace, environment: &str, locked: &[Platform]) -> Result<Settings> {
     let mut merged = Merged::default();
     gather(workspace, environment, &mut merged, &mut Vec::new())?;
+    merged.platforms = merged.platforms.or_else(|| (!locked.is_empty()).then(|| locked.to_vec()));
     merged.finish().context(|| format!("reading the definition of `{environment}`"))
 }
 

@@ -25,7 +25,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 pub use asked::{Asked, Ecosystem};
-pub use definition::{is_name, load, origin_of};
+pub use definition::{is_name, load, load_for, origin_of};
 pub use edit::{Edit, Effect};
 pub use platform::Platform;
 pub use ports::{Exposed, Protocol, Published};

@@ -475,3 +475,19 @@ fn an_expired_index_needs_an_exception_that_shows() {
     context.ok(&["lock"]);
     assert!(context.lockfile("api").contains("exceptions = [\"allow-expired\"]"));
 }
+
+/// A definition means the same to everyone who has its lockfile, whatever their machines are.
+#[test]
+fn without_platforms_a_definition_keeps_those_of_its_lock() {
+    let context = TestContext::new(&shop());
+    let other = if here().name() == "linux/amd64" { "linux/arm64" } else { "linux/amd64" };
+    let text = definition(&["web"], &[other], "");
+    context.write("envs/api.toml", &text);
+    context.ok(&["lock"]);
+    let locked = context.lockfile("api");
+    context.write("envs/api.toml", text.lines().skip(1).collect::<Vec<_>>().join("\n"));
+    context.ok(&["lock", "--check"]);
+    assert_eq!(context.lockfile("api"), locked);
+    context.ok(&["add", "api", "tool"]);
+    assert!(context.lockfile("api").contains(other) && !context.lockfile("api").contains(here().name()));
+}
