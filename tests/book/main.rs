@@ -25,16 +25,18 @@ use shape::Rule;
 use shell::Shell;
 
 /// Pages that are run against the archive and the registry of `tests/support`.
-const FIXED: [&str; 6] = [
+const FIXED: [&str; 8] = [
+    "docs/diff.md",
     "docs/how-to/air-gapped.md",
     "docs/how-to/ci.md",
     "docs/how-to/private-mirrors.md",
     "docs/how-to/private-registries.md",
     "docs/how-to/secrets.md",
     "docs/how-to/third-party-archives.md",
+    "docs/registries.md",
 ];
 /// Pages that are run against the real archives, as root, in a network namespace of their own.
-const REAL: [&str; 2] = ["README.md", "docs/tutorial.md"];
+const REAL: [&str; 4] = ["README.md", "docs/compose.md", "docs/services.md", "docs/tutorial.md"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

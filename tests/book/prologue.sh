@@ -35,6 +35,14 @@ key = "keys/vendor.asc"
 END
 }
 
+# A workspace in this folder with these environments of this repository, for this machine alone.
+repository() {
+    mkdir envs
+    : >kiln.toml
+    for name in "$@"; do sed '/^platforms/d' "$REPOSITORY/envs/$name.toml" >"envs/$name.toml"; done
+    cp -r "$REPOSITORY/services" .
+}
+
 # What was made so far, as the last commit of `main`.
 committed() {
     git init --quiet

@@ -47,6 +47,10 @@ fn found(manager: &Value, text: &str) -> Vec<String> {
         .iter()
         .map(|one| Regex::new(one.as_str().unwrap()).unwrap())
         .collect();
+    // Renovate's own expressions are JavaScript's where RE2 is not installed.
+    let foreign =
+        |one: &Regex| ["(?m)", "(?i)", "(?s)", "(?P<", "(?-"].iter().any(|syntax| one.as_str().contains(syntax));
+    assert!(!expressions.iter().any(foreign), "{expressions:?}");
     let (last, outer) = expressions.split_last().unwrap();
     assert!(outer.is_empty() || manager["matchStringsStrategy"] == "recursive");
     let mut texts = vec![text.to_owned()];
@@ -84,7 +88,7 @@ fn renovate_finds_what_definitions_pin() {
     let expected = [
         "deb curl 8.14.1-2",
         "docker registry.example.org:5000/team/base 1.2",
-        "github-releases owner/tool v1.2",
+        "github-releases owner/tool 1.2",
         "npm @scope/name 1.0.0",
         "npm bootstrap ^5.3.3",
         "npm old bootstrap-sass 2.3.2",
@@ -93,6 +97,12 @@ fn renovate_finds_what_definitions_pin() {
         "pypi tomli >=2",
     ];
     assert_eq!(one_of_each.iter().map(String::as_str).collect::<Vec<_>>(), expected);
+    // What is written in another way, with comments, or without a version.
+    let other = "[debian] # of this service\nsuite = \"bookworm\"\npackages = [\n  # not curl [yet]\n  \"git=1:2.47.3-0+deb13u1\"\n]\n\
+                 [npm.dependencies]\nleft = \"1.0.0\"\nbare = \"npm:bootstrap-sass\"\n\n[python]\npackages = [\"httpx >= 0.27 ; a\"]\n";
+    let found = in_definition(managers, "envs/api.toml", other);
+    let expected = ["deb git 1:2.47.3-0+deb13u1", "npm left 1.0.0", "pypi httpx >= 0.27"];
+    assert_eq!(found.iter().map(String::as_str).collect::<Vec<_>>(), expected);
     let mut own = BTreeSet::new();
     for entry in fs::read_dir(root().join("envs")).unwrap() {
         let path = entry.unwrap().path();

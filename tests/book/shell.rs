@@ -45,6 +45,7 @@ impl Shell {
         // podman refuses a folder for what runs whose path has more than 50 characters.
         let podman = tempfile::tempdir_in("/tmp").unwrap();
         command.env("PODMAN_FOLDER", podman.path()).env("KILN", env!("CARGO_BIN_EXE_kiln"));
+        command.env("REPOSITORY", super::root());
         command.env("ARCHIVES", archives.unwrap_or_default());
         let wrappers = super::root().join("tests/book/bin").display().to_string();
         let mut shell = Self::new(command, &folder.join(name), &wrappers);
