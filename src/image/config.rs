@@ -6,9 +6,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::manifest::ImageSpec;
 use crate::canonical;
 use crate::error::{Error, Result};
+use crate::layer::Layer;
 
 /// What an image runs on, in the words of Go (`GOOS`, `GOARCH`): `linux/arm64`, `linux/arm/v7`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -127,6 +127,28 @@ struct RootFs {
 struct History<'a> {
     created: String,
     created_by: &'a str,
+}
+
+/// Everything that decides an image's bytes.
+#[derive(Clone, Debug)]
+pub struct ImageSpec {
+    pub platform: Platform,
+    /// When the image says it was made, in seconds since 1970: of the format or the lock, never the clock.
+    pub epoch: u64,
+    pub config: ContainerConfig,
+    /// The lowest first.
+    pub layers: Vec<(Layer, LayerInfo)>,
+    /// Of the manifest.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// What an image says of a layer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LayerInfo {
+    /// What made it, one line, for the configuration's history.
+    pub created_by: String,
+    /// Of its descriptor in the manifest.
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// The canonical configuration of `spec`.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::config::{self, ContainerConfig, Platform};
+use super::config::{self, ImageSpec, Platform};
 use crate::canonical;
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
@@ -26,28 +26,6 @@ pub fn layer_media_type(compression: Compression) -> &'static str {
 
 /// Engines refuse images of more layers (Docker's overlay depth).
 const LIMIT_LAYERS: usize = 127;
-
-/// Everything that decides an image's bytes.
-#[derive(Clone, Debug)]
-pub struct ImageSpec {
-    pub platform: Platform,
-    /// When the image says it was made, in seconds since 1970: of the format or the lock, never the clock.
-    pub epoch: u64,
-    pub config: ContainerConfig,
-    /// The lowest first.
-    pub layers: Vec<(Layer, LayerInfo)>,
-    /// Of the manifest.
-    pub annotations: BTreeMap<String, String>,
-}
-
-/// What an image says of a layer.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LayerInfo {
-    /// What made it, one line, for the configuration's history.
-    pub created_by: String,
-    /// Of its descriptor in the manifest.
-    pub annotations: BTreeMap<String, String>,
-}
 
 /// An image in the store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -12,8 +12,6 @@ mod output;
 mod push;
 pub mod read;
 
-pub use config::{ContainerConfig, Healthcheck, Platform};
-pub use manifest::{
-    Image, ImageSpec, LayerInfo, MEDIA_INDEX, MEDIA_MANIFEST, Root, index_document, write_image, write_index,
-};
+pub use config::{ContainerConfig, Healthcheck, ImageSpec, LayerInfo, Platform};
+pub use manifest::{Image, MEDIA_INDEX, MEDIA_MANIFEST, Root, index_document, write_image, write_index};
 pub use push::{Pushed, push};

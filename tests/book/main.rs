@@ -25,12 +25,14 @@ use shape::Rule;
 use shell::Shell;
 
 /// Pages that are run against the archive and the registry of `tests/support`.
-const FIXED: [&str; 8] = [
+const FIXED: [&str; 10] = [
+    "docs/commands.md",
     "docs/diff.md",
     "docs/how-to/air-gapped.md",
     "docs/how-to/ci.md",
     "docs/how-to/private-mirrors.md",
     "docs/how-to/private-registries.md",
+    "docs/how-to/renovate.md",
     "docs/how-to/secrets.md",
     "docs/how-to/third-party-archives.md",
     "docs/registries.md",

@@ -2,7 +2,8 @@
 //! link, a mention, a tag or a cell of its own.
 
 use super::report::Report;
-use super::rows::{Row, Section, rows};
+use super::row::{Row, Section};
+use super::rows::rows;
 use super::text::{footer, sentence};
 use super::words::{plain, visible};
 use crate::digest::Digest;

@@ -5,6 +5,7 @@ mod markdown;
 mod operands;
 mod packages;
 mod report;
+mod row;
 mod rows;
 mod text;
 pub mod words;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::rows::{Row, Section, letter, on, section};
+use super::row::{Row, Section, letter, on, section};
 use super::words::{arrow, delta, members, short};
 use crate::cli::output::count;
 use crate::lock::diff::{Change, Class};

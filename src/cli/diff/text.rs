@@ -1,7 +1,8 @@
 //! The report as lines for a terminal.
 
 use super::report::{Environment, Report, Status};
-use super::rows::{Row, Section, rows};
+use super::row::{Row, Section};
+use super::rows::rows;
 use super::words::{plain, short};
 use crate::cli::output::count;
 use crate::lock::diff::Class;

@@ -14,6 +14,13 @@ pub fn priority(release: &Release) -> i32 {
     }
 }
 
+/// The candidate of every package in an empty root, by name.
+pub(super) fn candidates(universe: &Universe) -> &[Option<Version>] {
+    universe
+        .candidates
+        .get_or_init(|| (0..universe.name_count() as Name).map(|name| candidate(universe, name, None)).collect())
+}
+
 /// The version with the highest priority, of those the highest; none if all priorities are negative or 0.
 ///
 /// With `installed`, a lower version only counts from priority 1000 on.

@@ -40,8 +40,8 @@ pub struct Universe {
     also_in: BTreeMap<Version, Vec<u16>>,
     /// Packages of other architectures, by name.
     foreign: BTreeMap<String, Vec<String>>,
-    /// See [`Universe::candidates`].
-    candidates: OnceLock<Vec<Option<Version>>>,
+    /// The candidate of every package in an empty root, once `policy` was asked.
+    pub(super) candidates: OnceLock<Vec<Option<Version>>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -421,13 +421,6 @@ impl Universe {
         let first = self.versions[version as usize].index;
         let others = self.also_in.get(&version).map(Vec::as_slice).unwrap_or_default();
         std::iter::once(first).chain(others.iter().copied()).map(|index| &self.indexes[index as usize])
-    }
-
-    /// The candidate of every package in an empty root, by name.
-    pub(super) fn candidates(&self) -> &[Option<Version>] {
-        self.candidates.get_or_init(|| {
-            (0..self.name_count() as Name).map(|name| super::policy::candidate(self, name, None)).collect()
-        })
     }
 
     /// The package in full.

@@ -74,7 +74,7 @@ impl<'u> State<'u> {
         preferred: &BTreeMap<Name, Version>,
     ) -> Self {
         let mut nodes = Vec::with_capacity(universe.name_count());
-        let candidates = universe.candidates();
+        let candidates = policy::candidates(universe);
         for name in 0..universe.name_count() as Name {
             let current = installed.get(&name).copied();
             let usual = match current {
