@@ -24,9 +24,14 @@ pub struct BaseImage {
     layers: Vec<Layer>,
 }
 
+/// The package that is a base image, if there is one among these.
+pub fn package(packages: &[PlatformPackage]) -> Option<&PlatformPackage> {
+    packages.iter().find(|package| package.ecosystem == "image")
+}
+
 /// The base image of a lock, if it has one. Its blobs must have been fetched.
 pub fn of(store: &Store, packages: &[PlatformPackage]) -> Result<Option<BaseImage>> {
-    let Some(package) = packages.iter().find(|package| package.ecosystem == "image") else { return Ok(None) };
+    let Some(package) = package(packages) else { return Ok(None) };
     read_image(store, package).context(|| format!("reading the base image `{}`", package.name)).map(Some)
 }
 
@@ -61,7 +66,7 @@ fn layers(manifest: &Manifest, configuration: &Configuration) -> Vec<Layer> {
 
 /// The annotation that says which image another stands on (OCI image specification, annotations).
 pub fn annotations(lock: &PlatformLock) -> BTreeMap<String, String> {
-    let base = lock.packages.iter().find(|package| package.ecosystem == "image");
+    let base = package(&lock.packages);
     base.map(|base| ("org.opencontainers.image.base.digest".to_owned(), base.sha256.oci())).into_iter().collect()
 }
 

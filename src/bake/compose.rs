@@ -7,8 +7,9 @@ use rayon::prelude::*;
 use super::above::{self, Stack};
 use super::base_image;
 use super::bins::Bin;
-use super::graph::{Graph, Ready};
+use super::graph::Graph;
 use super::languages;
+use super::making::{Arriving, Ready};
 use super::owners::{self, Trace};
 use super::plan::{self, Folders, Planned};
 use super::stages::{self, StageResult};
@@ -79,10 +80,10 @@ fn composition<'a>(graph: &Graph<'a>, layers: bool) -> Result<Composition<'a>> {
             languages::early(graph);
         }
     };
-    let (ready, base) = graph.prepare(|packages| stages::base(graph, packages), meanwhile)?;
+    let (ready, configured) = graph.prepare(|arriving| configure(graph, &arriving), meanwhile)?;
     let (mut stack, mut stages, lock) = match base_image::of(graph.bakery.store, &graph.lock.packages)? {
         Some(image) => (base_image::stack(graph, &image)?, Vec::new(), graph.lock.clone()),
-        None => on_packages(graph, &ready, base, layers)?,
+        None => on_packages(graph, &ready, configured)?,
     };
     languages::python(graph, &mut stack)?;
     languages::npm(graph, &mut stack)?;
@@ -92,12 +93,35 @@ fn composition<'a>(graph: &Graph<'a>, layers: bool) -> Result<Composition<'a>> {
     Ok(Composition { ready, stages, layers: stack.layers, lock, epoch: stack.epoch })
 }
 
+/// What scripts have changed.
+#[derive(Default)]
+struct Configured {
+    base: Option<StageResult>,
+    last: Option<StageResult>,
+}
+
+/// Runs the stages, each as soon as its packages are there. If these fail to come, who makes them says why.
+fn configure<'a>(graph: &Graph<'a>, arriving: &Arriving<'a>) -> Result<Configured> {
+    let mut configured = Configured::default();
+    if base_image::package(&graph.lock.packages).is_some() {
+        return Ok(configured);
+    }
+    if graph.lock.environment.debian.base != Base::None {
+        // Trying what this machine allows takes a moment. If it allows nothing, the stage says so.
+        let _ = (graph.bakery.executor)();
+        let Some(packages) = arriving.base() else { return Ok(configured) };
+        configured.base = Some(stages::base(graph, &packages)?);
+    }
+    let Some(packages) = arriving.all() else { return Ok(configured) };
+    configured.last = last_stage(graph, &packages, configured.base.as_ref())?;
+    Ok(configured)
+}
+
 /// The layers of Debian's packages and what their scripts have changed, the stages, and the lock as it is then.
 fn on_packages(
     graph: &Graph<'_>,
     ready: &[Ready<'_>],
-    base: Option<StageResult>,
-    layers: bool,
+    Configured { base, last }: Configured,
 ) -> Result<(Stack, Vec<StageResult>, PlatformLock)> {
     let (base_ready, rest_ready): (Vec<Ready<'_>>, Vec<Ready<'_>>) =
         ready.iter().cloned().partition(|ready| ready.package.base);
@@ -108,10 +132,6 @@ fn on_packages(
         folders.replace(&stage.part.directories);
         planned.push(Planned::changed("base-configured", SCRIPTS, stage));
     }
-    let around = |run: &dyn Fn() -> Result<StageResult>| {
-        if layers { beside_layers(graph, &planned, run) } else { run() }
-    };
-    let last = last_stage(graph, ready, base.as_ref(), around)?;
     if let Some(stage) = &last {
         let packages = if base.is_none() { ready } else { &rest_ready };
         planned.extend(bins(graph, packages, &stage.leave_out, &mut folders)?);
@@ -141,50 +161,34 @@ fn settled_lock(graph: &Graph<'_>, last: Option<&StageResult>) -> PlatformLock {
     lock
 }
 
-/// Puts the layers of packages together while the base's scripts run, as they will be unless a package replaces or
-/// diverts a file of another.
+/// Puts the layers of packages together while scripts run, as they will be unless a package replaces or diverts a file
+/// of another.
 fn early_layers(graph: &Graph<'_>, ready: &[Ready<'_>]) {
     let (base, rest): (Vec<Ready<'_>>, Vec<Ready<'_>>) = ready.iter().cloned().partition(|ready| ready.package.base);
-    if stages::knows_base(graph, &base) {
-        return;
-    }
+    let known = stages::known_base(graph, &base);
     let mut folders = Folders::default();
-    for packages in [base, rest] {
+    let leave_out = known.as_ref().map(|stage| stage.leave_out.clone()).unwrap_or_default();
+    for (packages, leave_out) in [(base, leave_out), (rest, LeaveOut::new())] {
         // What fails here fails again where it is needed, and is told there.
-        if let Ok(planned) = bins(graph, &packages, &LeaveOut::new(), &mut folders) {
+        if let Ok(planned) = bins(graph, &packages, &leave_out, &mut folders) {
             planned.par_iter().for_each(|planned| {
                 let _ = planned.assembled(graph);
             });
         }
+        if let Some(stage) = &known {
+            folders.replace(&stage.part.directories);
+        }
     }
 }
 
-/// The stage on top of the base, if there is anything to configure in it; `around` runs it.
-fn last_stage(
-    graph: &Graph<'_>,
-    ready: &[Ready<'_>],
-    base: Option<&StageResult>,
-    around: impl FnOnce(&dyn Fn() -> Result<StageResult>) -> Result<StageResult>,
-) -> Result<Option<StageResult>> {
+/// The stage on top of the base, if there is anything to configure in it.
+fn last_stage(graph: &Graph<'_>, ready: &[Ready<'_>], base: Option<&StageResult>) -> Result<Option<StageResult>> {
     let Some(base) = base else { return stages::without_base(graph, ready).map(Some) };
     let (below, rest): (Vec<Ready<'_>>, Vec<Ready<'_>>) = ready.iter().cloned().partition(|ready| ready.package.base);
     if rest.is_empty() && graph.lock.environment.users.is_empty() {
         return Ok(None);
     }
-    around(&|| stages::rest(graph, base, &below, &rest)).map(Some)
-}
-
-/// Runs the last stage while the layers below are put together on the other cores.
-fn beside_layers(graph: &Graph<'_>, planned: &[Planned], run: &dyn Fn() -> Result<StageResult>) -> Result<StageResult> {
-    std::thread::scope(|threads| {
-        threads.spawn(|| {
-            // What fails here fails again where it is needed, and is told there.
-            planned.par_iter().for_each(|planned| {
-                let _ = planned.assembled(graph);
-            });
-        });
-        run()
-    })
+    stages::rest(graph, base, &below, &rest).map(Some)
 }
 
 /// The layers of packages: each bin's parts, in the order of the packages.

@@ -9,17 +9,16 @@ use std::thread::JoinHandle;
 use tempfile::TempDir;
 
 use super::bins::Bin;
+use super::making::{Arriving, Making, Ready, Step, Waiting};
 use super::{Bakery, Progress};
 use crate::digest::Digest;
 use crate::ecosystem::debian::exclusions::Exclusions;
 use crate::ecosystem::debian::package::{self, Locked};
-use crate::ecosystem::debian::part::DebPart;
 use crate::error::{Context, Error, Kind, Result};
 use crate::layer::Part;
 use crate::lock::{LayerOutput, Lockfile, PlatformLock, PlatformPackage};
 use crate::net::Download;
 use crate::sandbox::Session;
-use crate::workspace::Base;
 
 /// One image being baked.
 pub struct Graph<'a> {
@@ -35,14 +34,6 @@ pub struct Graph<'a> {
     made: Mutex<BTreeSet<Digest>>,
     /// Sandboxes that are being cleared away while other work goes on.
     ending: Mutex<Vec<JoinHandle<()>>>,
-}
-
-/// A package that has become a part.
-#[derive(Clone, Debug)]
-pub struct Ready<'a> {
-    pub package: &'a PlatformPackage,
-    /// Shared: it lists thousands of files, and everyone gets one.
-    pub deb: Arc<DebPart>,
 }
 
 impl<'a> Graph<'a> {
@@ -152,64 +143,45 @@ impl<'a> Graph<'a> {
         }
     }
 
-    fn ready(&self, package: &'a PlatformPackage, leave_out: &BTreeSet<String>) -> Result<Ready<'a>> {
-        let deb = package::part(self.bakery.store, &Self::locked(package), &self.exclusions, leave_out)?;
-        Ok(Ready { package, deb: Arc::new(deb) })
-    }
-
-    /// A package as a part; one of the base is not compressed yet: its scripts need not wait for that.
-    fn first_part(&self, package: &'a PlatformPackage) -> Result<Ready<'a>> {
-        if !package.base {
-            return self.ready(package, &BTreeSet::new());
-        }
+    /// A package as a part that is not compressed yet: neither a tree nor scripts need wait for that.
+    fn plain(&self, package: &'a PlatformPackage) -> Result<Ready<'a>> {
         let deb = package::plain_part(self.bakery.store, &Self::locked(package), &self.exclusions)?;
         Ok(Ready { package, deb: Arc::new(deb) })
     }
 
-    fn compressed(&self, begun: Ready<'a>) -> Result<Ready<'a>> {
-        if begun.deb.part.is_compressed() {
-            return Ok(begun);
-        }
-        let locked = Self::locked(begun.package);
-        let deb =
-            package::compressed_part(self.bakery.store, &locked, &self.exclusions, Arc::unwrap_or_clone(begun.deb))?;
+    fn compressed(&self, begun: &Ready<'a>) -> Result<Ready<'a>> {
+        let (locked, deb) = (Self::locked(begun.package), (*begun.deb).clone());
+        let deb = package::compressed_part(self.bakery.store, &locked, &self.exclusions, deb)?;
         Ok(Ready { package: begun.package, deb: Arc::new(deb) })
     }
 
-    /// Makes every package a part. `configure_base` is called with the base's as soon as they are there, though not
-    /// compressed yet, beside the others' becoming parts; not without a base. While it goes on, `meanwhile` is called
-    /// with all of them.
+    /// Makes every package a part. `configure` runs beside that, on what has arrived, though it is not compressed yet.
+    /// Once all are compressed, `meanwhile` is called with them if `configure` has not ended.
     pub fn prepare<T: Send>(
         &self,
-        configure_base: impl FnOnce(&[Ready<'a>]) -> Result<T> + Send,
+        configure: impl FnOnce(Arriving<'a>) -> Result<T> + Send,
         meanwhile: impl FnOnce(&[Ready<'a>]),
-    ) -> Result<(Vec<Ready<'a>>, Option<T>)> {
-        let has_base = self.lock.environment.debian.base != Base::None;
+    ) -> Result<(Vec<Ready<'a>>, T)> {
         std::thread::scope(|threads| {
-            // The base's stage waits on its own thread for its packages, then runs beside the others'.
-            let (sender, receiver) = mpsc::channel::<Vec<Ready<'a>>>();
-            let stage = threads.spawn(move || -> Result<Option<T>> {
-                if has_base {
-                    // Trying what this machine allows takes a moment. If it allows nothing, the stage says so.
-                    let _ = (self.bakery.executor)();
-                }
-                receiver.recv().ok().filter(|_| has_base).map(|packages| configure_base(&packages)).transpose()
-            });
-            let ready = self.parts(sender);
+            let (base, all) = (mpsc::channel(), mpsc::channel());
+            let arriving = Arriving { base: base.1, all: all.1 };
+            let configure = threads.spawn(move || configure(arriving));
+            let ready = self.parts(Waiting { base: base.0, all: all.0 });
             if let Ok(ready) = &ready {
                 meanwhile(ready);
             }
-            let stage = stage.join().map_err(|_| Error::new("the base's stage ended unexpectedly"))?;
-            Ok((ready?, stage?))
+            let configured = configure.join().map_err(|_| Error::new("configuring packages ended unexpectedly"))?;
+            Ok((ready?, configured?))
         })
     }
 
-    /// Every package as a part, in order; those of the base go to `base` before they are compressed. Parts are made
-    /// as artifacts arrive.
-    fn parts(&self, base: mpsc::Sender<Vec<Ready<'a>>>) -> Result<Vec<Ready<'a>>> {
-        let _turn = self.bakery.parts.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Every package as a part, in order. Parts are made as artifacts arrive; whoever waits gets them before they are
+    /// compressed.
+    fn parts(&self, waiting: Waiting<'a>) -> Result<Vec<Ready<'a>>> {
+        let turns = self.bakery.turns;
+        let (mut reading, mut compressing) = (Some(turns.reading()), None);
         let (sender, receiver) = mpsc::channel::<Message<'a>>();
-        let mut collected = Collected::new(&self.order, base);
+        let mut making = Making::new(&self.order, waiting);
         std::thread::scope(|threads| {
             let there = sender.clone();
             threads.spawn(move || {
@@ -220,44 +192,47 @@ impl<'a> Graph<'a> {
                 tell(Message::Fetched(guarded(|| self.fetch(&|index| tell(Message::There(index))))));
             });
             rayon::in_place_scope(|scope| -> Result<()> {
-                let start = |index: usize, begun: Option<Ready<'a>>| {
-                    let (sender, package) = (sender.clone(), self.order[index]);
-                    scope.spawn(move |_| {
-                        let make = || begun.map_or_else(|| self.first_part(package), |begun| self.compressed(begun));
-                        let _ = sender.send(Message::Part(index, guarded(make)));
-                    });
-                };
-                let (mut fetching, mut under_way) = (true, 0);
-                while fetching || under_way > 0 {
+                while !making.is_done() {
                     match receiver.recv().context(|| "a package did not become a part")? {
-                        Message::There(index) => {
-                            under_way += 1;
-                            start(index, None);
-                        }
-                        Message::Fetched(result) => {
-                            fetching = false;
-                            collected.failed(result);
-                        }
+                        Message::There(index) => making.there(index),
+                        Message::Fetched(result) => making.fetched(result),
+                        Message::Plain(index, ready) => making.plain(index, ready),
                         Message::Part(index, ready) => {
-                            under_way -= 1;
-                            for (index, ready) in collected.add(index, ready, self.bakery.progress) {
-                                under_way += 1;
-                                start(index, Some(ready));
+                            if let Some(ready) = making.part(index, ready) {
+                                let (name, total) = (ready.package.name.clone(), self.order.len());
+                                (self.bakery.progress)(Progress::Part { name, total });
                             }
                         }
+                    }
+                    if making.has_read_all() && compressing.is_none() {
+                        reading = None;
+                        compressing = Some(turns.compressing());
+                    }
+                    while let Some((index, step)) = making.next() {
+                        let (sender, package) = (sender.clone(), self.order[index]);
+                        scope.spawn(move |_| {
+                            let _ = sender.send(match step {
+                                Step::Read => Message::Plain(index, guarded(|| self.plain(package))),
+                                Step::Compress(begun) => Message::Part(index, guarded(|| self.compressed(&begun))),
+                            });
+                        });
                     }
                 }
                 Ok(())
             })
         })?;
-        collected.finish()
+        drop((reading, compressing));
+        making.finish()
     }
 
     /// The part of a package without what another one replaces or diverts.
     pub fn part_without(&self, ready: &Ready<'a>, leave_out: Option<&BTreeSet<String>>) -> Result<Part> {
         match leave_out {
             None => Ok(ready.deb.part.clone()),
-            Some(paths) => Ok(Arc::unwrap_or_clone(self.ready(ready.package, paths)?.deb).part),
+            Some(paths) => {
+                let locked = Self::locked(ready.package);
+                Ok(package::part(self.bakery.store, &locked, &self.exclusions, paths)?.part)
+            }
         }
     }
 
@@ -302,6 +277,8 @@ enum Message<'a> {
     There(usize),
     /// No more will come.
     Fetched(Result<()>),
+    /// A package has been read.
+    Plain(usize, Result<Ready<'a>>),
     /// A package has become a part.
     Part(usize, Result<Ready<'a>>),
 }
@@ -310,63 +287,4 @@ enum Message<'a> {
 fn guarded<T>(make: impl FnOnce() -> Result<T>) -> Result<T> {
     let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(make));
     made.unwrap_or_else(|_| Err(Error::new("making a part ended unexpectedly")))
-}
-
-/// The parts that are there.
-struct Collected<'a> {
-    slots: Vec<Option<Ready<'a>>>,
-    /// Those of the base, until all are there; they come twice, read and then compressed.
-    base: BTreeMap<usize, Ready<'a>>,
-    /// How many of the base are not there yet.
-    missing: usize,
-    /// Who waits for the base's.
-    waiting: mpsc::Sender<Vec<Ready<'a>>>,
-    failed: Option<Error>,
-}
-
-impl<'a> Collected<'a> {
-    fn new(order: &[&PlatformPackage], waiting: mpsc::Sender<Vec<Ready<'a>>>) -> Self {
-        let missing = order.iter().filter(|package| package.base).count();
-        Self { slots: order.iter().map(|_| None).collect(), base: BTreeMap::new(), missing, waiting, failed: None }
-    }
-
-    /// The first failure is the one that is told.
-    fn failed<T>(&mut self, result: Result<T>) -> Option<T> {
-        match result {
-            Ok(value) => Some(value),
-            Err(error) => {
-                self.failed.get_or_insert(error);
-                None
-            }
-        }
-    }
-
-    /// Takes a part in; those that are to be compressed now.
-    fn add(
-        &mut self,
-        index: usize,
-        ready: Result<Ready<'a>>,
-        progress: &(dyn Fn(Progress) + Sync),
-    ) -> BTreeMap<usize, Ready<'a>> {
-        let Some(ready) = self.failed(ready) else { return BTreeMap::new() };
-        if !ready.package.base || self.missing == 0 {
-            progress(Progress::Part { name: ready.package.name.clone(), total: self.slots.len() });
-            self.slots[index] = Some(ready);
-            return BTreeMap::new();
-        }
-        self.base.insert(index, ready);
-        self.missing -= 1;
-        if self.missing > 0 {
-            return BTreeMap::new();
-        }
-        let _ = self.waiting.send(self.base.values().cloned().collect());
-        std::mem::take(&mut self.base)
-    }
-
-    fn finish(self) -> Result<Vec<Ready<'a>>> {
-        if let Some(error) = self.failed {
-            return Err(error);
-        }
-        self.slots.into_iter().collect::<Option<_>>().context(|| "a package did not become a part")
-    }
 }

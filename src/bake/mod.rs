@@ -1,8 +1,7 @@
 //! The build graph: platform lock → parts → configured layers → image.
 //!
-//! Every step is keyed by the hash of its inputs and done once. Packages become parts in parallel, as
-//! they arrive; the base's scripts run while the others are still being unpacked and compressed; layers
-//! are put together while the last stage runs.
+//! Every step is keyed by the hash of its inputs and done once. Packages are read in parallel, as they
+//! arrive; scripts run while what was read is compressed and put together to layers.
 
 mod above;
 mod accounts;
@@ -12,6 +11,7 @@ mod compare;
 mod compose;
 mod graph;
 mod languages;
+mod making;
 mod owners;
 mod plan;
 mod sources;
@@ -19,7 +19,6 @@ mod stages;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -38,6 +37,7 @@ use crate::store::Store;
 
 pub use compare::{Difference, compare};
 pub use compose::{LOCK_PATH, platform as oci_platform};
+pub use making::Turns;
 pub use owners::{Touch, Trace};
 pub use stages::StageResult;
 
@@ -62,9 +62,8 @@ pub struct Bakery<'a> {
     pub progress: &'a (dyn Fn(Progress) + Sync),
     /// The largest tree, in bytes, that may live in memory while scripts run in it.
     pub tree_memory: u64,
-    /// Held while packages become parts. That takes every core, and what one image of several baked at once has
-    /// made, the next finds in the store; stages, which run scripts one after another, go on beside it.
-    pub parts: &'a Mutex<()>,
+    /// Shared by images that are baked at once.
+    pub turns: &'a Turns,
 }
 
 impl std::fmt::Debug for Bakery<'_> {

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::graph::{Graph, Ready};
+use super::graph::Graph;
+use super::making::Ready;
 use super::{Progress, accounts};
 use crate::digest::Digest;
 use crate::ecosystem::debian::accounts::Ids;
@@ -67,11 +68,11 @@ pub fn base(graph: &Graph<'_>, packages: &[Ready<'_>]) -> Result<StageResult> {
     run(graph, &base_inputs(graph, packages, &Ids::default()))
 }
 
-/// Whether the store has the base's stage already.
-pub fn knows_base(graph: &Graph<'_>, packages: &[Ready<'_>]) -> bool {
+/// The base's stage, if the store has it already.
+pub fn known_base(graph: &Graph<'_>, packages: &[Ready<'_>]) -> Option<StageResult> {
     let none = Ids::default();
-    let inputs = base_inputs(graph, packages, &none);
-    key(graph, &inputs, &none).is_ok_and(|key| graph.bakery.store.keyed::<StageResult>("stage", &key).is_some())
+    let key = key(graph, &base_inputs(graph, packages, &none), &none).ok()?;
+    graph.bakery.store.keyed("stage", &key)
 }
 
 fn base_inputs<'a>(graph: &Graph<'_>, packages: &'a [Ready<'a>], kept: &'a Ids) -> Inputs<'a> {

@@ -122,7 +122,7 @@ fn again(kitchen: &Kitchen<'_>, lockfile: &Lockfile, lock: &PlatformLock, execut
             progress: &|_| {},
             // On another file system: what lists a folder finds another order.
             tree_memory: 0,
-            parts: &std::sync::Mutex::new(()),
+            turns: &bake::Turns::default(),
         };
         pool.install(|| outcome(&bakery, lockfile, lock))
     });

@@ -8,7 +8,7 @@ use super::context::{Context, program};
 use super::errors::safe;
 use super::lock::{Comparison, compare, locked, stale_error};
 use super::output::{bytes, count};
-use crate::bake::{Bakery, Progress};
+use crate::bake::{Bakery, Progress, Turns};
 use crate::ecosystem::debian::sources::Sources;
 use crate::error::{Error, Result};
 use crate::lock::{Artifact, Blob, Lockfile, Package, Reason};
@@ -26,7 +26,7 @@ pub struct Kitchen<'a> {
     pub store: Store,
     pub sources: Sources,
     pub client: Client,
-    parts: Mutex<()>,
+    turns: Turns,
     /// Warnings that have been given.
     told: Mutex<BTreeSet<String>>,
     executor: Mutex<Option<Executor>>,
@@ -42,7 +42,7 @@ impl<'a> Kitchen<'a> {
             store: context.store()?,
             sources,
             client,
-            parts: Mutex::new(()),
+            turns: Turns::default(),
             told: Mutex::default(),
             executor: Mutex::default(),
         })
@@ -120,7 +120,7 @@ impl<'a> Kitchen<'a> {
             program: program(),
             progress: &progress,
             tree_memory: self.context.tree_memory(),
-            parts: &self.parts,
+            turns: &self.turns,
         })
     }
 }

@@ -194,7 +194,15 @@ impl Part {
     pub fn compressed(self, store: &Store) -> Result<Self> {
         let Some(plain) = self.plain.filter(|_| !self.is_compressed()) else { return Ok(self) };
         let mut encoder = Encoder::new(store.writer()?);
-        encoder.write(&store.read(&plain)?)?;
+        store.read_through(&plain, |stream| {
+            let mut buffer = vec![0; 1 << 17];
+            loop {
+                match stream.read(&mut buffer).context(|| "reading what a part holds")? {
+                    0 => return Ok(()),
+                    count => encoder.write(&buffer[..count])?,
+                }
+            }
+        })?;
         let (writer, members) = encoder.finish()?;
         let (content, size) = writer.finish()?;
         Ok(Self { content, size, members, ..self })

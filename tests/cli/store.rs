@@ -113,7 +113,7 @@ fn damage_is_said() {
     assert_snapshot!(context.kiln(&["store", "verify"]).shown, @"
     exit 1
     --- stdout
-    Good: 27 files
+    Good: 31 files
     --- stderr
     error: the store at [STORE] had 1 corrupt file, set aside now
         blobs/sha256/e9/[HASH]
@@ -123,7 +123,7 @@ fn damage_is_said() {
     assert_snapshot!(context.kiln(&["store", "verify"]).shown, @"
     exit 0
     --- stdout
-    Good: 27 files
+    Good: 31 files
     ");
     context.ok(&["build"]);
 }

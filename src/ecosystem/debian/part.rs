@@ -19,6 +19,10 @@ use crate::layer::{Entry, Kind, Part, PartBuilder, tar};
 use crate::store::Store;
 use crate::{FORMAT, canonical};
 
+/// What the store calls the result of [`deb_part`], and that of [`plain_deb_part`].
+const COMPRESSED: &str = "deb";
+const PLAIN: &str = "plain-deb";
+
 /// Entries in one package. The largest in Debian have some hundred thousand.
 const LIMIT_ENTRIES: usize = 2_000_000;
 
@@ -83,20 +87,20 @@ struct Key<'a> {
 
 /// The part of the package in the blob `deb`. Made once: the store keeps it under its inputs.
 pub fn deb_part(store: &Store, deb: &Digest, options: &PartOptions<'_>) -> Result<DebPart> {
-    made_once(store, deb, options, || make(store, deb, options, PartBuilder::new))
+    made_once(store, COMPRESSED, deb, options, || make(store, deb, options, PartBuilder::new))
 }
 
 /// The same, but not yet compressed unless the store has it: enough to put a tree together.
 pub fn plain_deb_part(store: &Store, deb: &Digest, options: &PartOptions<'_>) -> Result<DebPart> {
-    match store.keyed("deb", &key(deb, options)?) {
+    match store.keyed(COMPRESSED, &key(deb, options)?) {
         Some(part) => Ok(part),
-        None => make(store, deb, options, PartBuilder::plain),
+        None => made_once(store, PLAIN, deb, options, || make(store, deb, options, PartBuilder::plain)),
     }
 }
 
 /// What [`plain_deb_part`] has begun, compressed. It keeps its plain stream.
 pub fn compressed_deb_part(store: &Store, deb: &Digest, options: &PartOptions<'_>, begun: DebPart) -> Result<DebPart> {
-    made_once(store, deb, options, || Ok(DebPart { part: begun.part.compressed(store)?, ..begun }))
+    made_once(store, COMPRESSED, deb, options, || Ok(DebPart { part: begun.part.compressed(store)?, ..begun }))
 }
 
 fn key(deb: &Digest, options: &PartOptions<'_>) -> Result<Digest> {
@@ -112,21 +116,22 @@ fn key(deb: &Digest, options: &PartOptions<'_>) -> Result<Digest> {
 
 fn made_once(
     store: &Store,
+    kind: &str,
     deb: &Digest,
     options: &PartOptions<'_>,
     make: impl FnOnce() -> Result<DebPart>,
 ) -> Result<DebPart> {
     let key = key(deb, options)?;
-    if let Some(part) = store.keyed("deb", &key) {
+    if let Some(part) = store.keyed(kind, &key) {
         return Ok(part);
     }
-    let _lock = store.lock_key("deb", &key)?;
-    if let Some(part) = store.keyed("deb", &key) {
+    let _lock = store.lock_key(kind, &key)?;
+    if let Some(part) = store.keyed(kind, &key) {
         return Ok(part);
     }
     let part = make()?;
     let blobs: Vec<Digest> = [part.part.content, part.control].into_iter().chain(part.part.plain).collect();
-    store.put_keyed("deb", &key, &blobs, &part)?;
+    store.put_keyed(kind, &key, &blobs, &part)?;
     Ok(part)
 }
 

@@ -1,0 +1,199 @@
+//! Packages on their way to parts: what is to be done next, and who is told of what is there.
+//!
+//! It starts nothing itself. Packages are read first, as they arrive: scripts wait for nothing else, and run while
+//! all that was read is compressed.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::mpsc::{Receiver, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::ecosystem::debian::part::DebPart;
+use crate::error::{Context, Error, Result};
+use crate::lock::PlatformPackage;
+
+/// A package that has become a part.
+#[derive(Clone, Debug)]
+pub struct Ready<'a> {
+    pub package: &'a PlatformPackage,
+    /// Shared: it lists thousands of files, and everyone gets one.
+    pub deb: Arc<DebPart>,
+}
+
+/// Of several images that are baked at once, one reads its packages at a time, and one compresses them. Either takes
+/// every core, and what one has made, the next finds in the store; scripts, which run one after another, go on beside.
+#[derive(Debug, Default)]
+pub struct Turns {
+    reading: Mutex<()>,
+    compressing: Mutex<()>,
+}
+
+impl Turns {
+    /// The turn to read packages.
+    pub(super) fn reading(&self) -> MutexGuard<'_, ()> {
+        self.reading.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The turn to compress what is left when all is read.
+    pub(super) fn compressing(&self) -> MutexGuard<'_, ()> {
+        self.compressing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What whoever configures packages waits for.
+#[derive(Debug)]
+pub struct Arriving<'a> {
+    pub(super) base: Receiver<Vec<Ready<'a>>>,
+    pub(super) all: Receiver<Vec<Ready<'a>>>,
+}
+
+impl<'a> Arriving<'a> {
+    /// The packages of the base, as soon as all of them can be placed into a tree; none if that failed.
+    pub fn base(&self) -> Option<Vec<Ready<'a>>> {
+        self.base.recv().ok()
+    }
+
+    /// All packages, the base's among them.
+    pub fn all(&self) -> Option<Vec<Ready<'a>>> {
+        self.all.recv().ok()
+    }
+}
+
+/// Who is told of packages that can be placed into a tree.
+#[derive(Debug)]
+pub struct Waiting<'a> {
+    pub(super) base: Sender<Vec<Ready<'a>>>,
+    pub(super) all: Sender<Vec<Ready<'a>>>,
+}
+
+/// What is to be done with a package.
+#[derive(Debug)]
+pub enum Step<'a> {
+    Read,
+    Compress(Ready<'a>),
+}
+
+/// How far the packages of an image are.
+#[derive(Debug)]
+pub struct Making<'a> {
+    /// Whether the package with this index is of the base.
+    of_base: Vec<bool>,
+    /// Those that have been read, and what they have become since.
+    slots: Vec<Option<Ready<'a>>>,
+    waiting: Waiting<'a>,
+    /// Arrived, to be read, in this order.
+    to_read: VecDeque<usize>,
+    /// Read, to be compressed: the largest first, so that no core is left alone with it at the end.
+    to_compress: BTreeSet<(Reverse<u64>, usize)>,
+    /// Steps that were started and have not ended.
+    under_way: usize,
+    /// Packages that are not read yet.
+    unread: usize,
+    fetching: bool,
+    failed: Option<Error>,
+}
+
+impl<'a> Making<'a> {
+    pub fn new(order: &[&PlatformPackage], waiting: Waiting<'a>) -> Self {
+        let making = Self {
+            of_base: order.iter().map(|package| package.base).collect(),
+            slots: order.iter().map(|_| None).collect(),
+            waiting,
+            to_read: VecDeque::new(),
+            to_compress: BTreeSet::new(),
+            under_way: 0,
+            unread: order.len(),
+            fetching: true,
+            failed: None,
+        };
+        making.tell_all();
+        making
+    }
+
+    /// The artifact of the package with this index is there.
+    pub fn there(&mut self, index: usize) {
+        self.to_read.push_back(index);
+    }
+
+    /// No more artifacts will come.
+    pub fn fetched(&mut self, result: Result<()>) {
+        self.fetching = false;
+        self.good(result);
+    }
+
+    /// A package was read.
+    pub fn plain(&mut self, index: usize, ready: Result<Ready<'a>>) {
+        self.under_way -= 1;
+        let Some(ready) = self.good(ready) else { return };
+        self.to_compress.insert((Reverse(ready.deb.part.tar_size), index));
+        self.slots[index] = Some(ready);
+        self.unread -= 1;
+        if self.of_base[index] && self.base().all(Option::is_some) {
+            let _ = self.waiting.base.send(self.base().flatten().cloned().collect());
+        }
+        self.tell_all();
+    }
+
+    /// A package was compressed: what it is now.
+    pub fn part(&mut self, index: usize, ready: Result<Ready<'a>>) -> Option<&Ready<'a>> {
+        self.under_way -= 1;
+        let ready = self.good(ready)?;
+        Some(self.slots[index].insert(ready))
+    }
+
+    /// What can be started now: no more than there are threads, or what comes later could not go before.
+    pub fn next(&mut self) -> Option<(usize, Step<'a>)> {
+        if self.under_way >= rayon::current_num_threads() || self.failed.is_some() {
+            return None;
+        }
+        let next = match self.to_read.pop_front() {
+            Some(index) => (index, Step::Read),
+            None => {
+                let (_, index) = self.to_compress.pop_first()?;
+                (index, Step::Compress(self.slots[index].clone()?))
+            }
+        };
+        self.under_way += 1;
+        Some(next)
+    }
+
+    /// Whether nothing is under way, nor will be.
+    pub fn is_done(&self) -> bool {
+        let left = !self.to_read.is_empty() || !self.to_compress.is_empty();
+        !self.fetching && self.under_way == 0 && (!left || self.failed.is_some())
+    }
+
+    /// Whether everything has been read.
+    pub fn has_read_all(&self) -> bool {
+        self.unread == 0
+    }
+
+    /// Every package as a part, in order.
+    pub fn finish(self) -> Result<Vec<Ready<'a>>> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        self.slots.into_iter().collect::<Option<_>>().context(|| "a package did not become a part")
+    }
+
+    fn base(&self) -> impl Iterator<Item = &Option<Ready<'a>>> {
+        self.slots.iter().zip(&self.of_base).filter(|(_, of_base)| **of_base).map(|(slot, _)| slot)
+    }
+
+    fn tell_all(&self) {
+        if self.has_read_all() {
+            let _ = self.waiting.all.send(self.slots.iter().flatten().cloned().collect());
+        }
+    }
+
+    /// The first failure is the one that is told; nothing more is started then.
+    fn good<T>(&mut self, result: Result<T>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.failed.get_or_insert(error);
+                None
+            }
+        }
+    }
+}
