@@ -307,7 +307,8 @@ from = "kiln.toml"
 to = "/opt/"
 [[run]]
 script = """
-find /srv /opt -printf '%y %m %U %G %p\\n' | sort > /opt/listing
+found=$(find /srv /opt -printf '%y %m %U %G %p\\n' | sort)
+echo "$found" > /opt/listing
 python3 -c 'import flask; print(flask.__file__)' > /opt/flask
 """
 "#;
@@ -343,8 +344,7 @@ fn a_check_names_what_differs_and_who_wrote_it() {
     let definition = |package: &str| {
         format!("[debian]\nsuite = \"trixie\"\npackages = [\"{package}\"]\nlocal = [\"debs/{package}.deb\"]\n")
     };
-    // Whose a change is, is known by when dpkg said that the script begins: on a busy machine that is read a little late.
-    let dice = "sleep 0.3\nmkdir -p /var/lib/dice\ndate +%s >/var/lib/dice/now\nbash -c 'echo $RANDOM$RANDOM' >/etc/dice.conf\n\
+    let dice = "mkdir -p /var/lib/dice\ndate +%s >/var/lib/dice/now\nbash -c 'echo $RANDOM$RANDOM' >/etc/dice.conf\n\
                 echo same >/etc/dice.same\nln -s \"$(od -An -N8 -tx8 /dev/urandom | tr -d ' ')\" /etc/dice.link\n";
     let honest = "mkdir -p /var/lib/honest\nhostname >/var/lib/honest/name\numask >/var/lib/honest/umask\n\
                   echo \"$TZ $LANG $LC_ALL $HOME $SOURCE_DATE_EPOCH\" >/var/lib/honest/environment\n\

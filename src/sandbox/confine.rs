@@ -35,7 +35,10 @@ const X32: i64 = 0x4000_0000;
 ///
 /// System calls of another architecture than kiln's own (32-bit programs) end the program: a filter for
 /// every interface would be needed to ban the network from it.
-pub(super) fn filters(network: bool) -> Result<Vec<BpfProgram>> {
+///
+/// Unless something it writes is `kept`, calls that wait for the disk do nothing: a tree that scripts run in is thrown
+/// away if anything fails, and dpkg would wait for everything else that this machine is writing.
+pub(super) fn filters(network: bool, kept: bool) -> Result<Vec<BpfProgram>> {
     let masked = |argument, flag: libc::c_int| {
         let flag = u64::from(flag.cast_unsigned());
         let operator = SeccompCmpOp::MaskedEq(flag);
@@ -60,25 +63,34 @@ pub(super) fn filters(network: bool) -> Result<Vec<BpfProgram>> {
         (libc::SYS_setns, Vec::new()),
         (libc::SYS_userfaultfd, Vec::new()),
     ];
-    let mut filters = vec![filter(missing.into(), Errno::NOSYS)?, filter(refused.into(), Errno::PERM)?];
+    let mut filters = vec![filter(missing.into(), code(Errno::NOSYS))?, filter(refused.into(), code(Errno::PERM))?];
+    if !kept {
+        let calls = [libc::SYS_sync, libc::SYS_syncfs, libc::SYS_fsync, libc::SYS_fdatasync, libc::SYS_sync_file_range];
+        // An error of number 0 is none: the call is skipped and has succeeded (seccomp(2), SECCOMP_RET_ERRNO).
+        filters.push(filter(calls.map(|call| (call, Vec::new())).into(), 0)?);
+    }
     if !network {
         let family = u64::from(libc::AF_UNIX.cast_unsigned());
         let other = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, family)?;
         let other = vec![SeccompRule::new(vec![other])?];
         let sockets = [(libc::SYS_socket, other.clone()), (libc::SYS_socketpair, other)];
-        filters.push(filter(sockets.into(), Errno::AFNOSUPPORT)?);
+        filters.push(filter(sockets.into(), code(Errno::AFNOSUPPORT))?);
     }
     Ok(filters)
 }
 
-fn filter(mut rules: BTreeMap<i64, Vec<SeccompRule>>, errno: Errno) -> Result<BpfProgram> {
+fn code(errno: Errno) -> u32 {
+    errno.raw_os_error().cast_unsigned()
+}
+
+/// Calls that return `code` as their error instead of doing anything.
+fn filter(mut rules: BTreeMap<i64, Vec<SeccompRule>>, code: u32) -> Result<BpfProgram> {
     let architecture = TargetArch::try_from(std::env::consts::ARCH)?;
     if architecture == TargetArch::x86_64 {
         let x32: Vec<_> = rules.iter().map(|(call, rules)| (call | X32, rules.clone())).collect();
         rules.extend(x32);
     }
-    let fail = SeccompAction::Errno(errno.raw_os_error().cast_unsigned());
-    Ok(SeccompFilter::new(rules, SeccompAction::Allow, fail, architecture)?.try_into()?)
+    Ok(SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(code), architecture)?.try_into()?)
 }
 
 /// Installs a filter; it holds for good. Needs `CAP_SYS_ADMIN` or that privileges have been given up.

@@ -21,6 +21,7 @@ mod protocol;
 mod run;
 mod session;
 mod snapshot;
+mod status;
 mod tree;
 mod volume;
 mod worker;

@@ -12,46 +12,36 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 
-use super::inside::{Foreground, spawn};
-use super::protocol::{Request, Terminal, receive};
-use super::worker::Worker;
+use super::inside::{Plan, spawn};
+use super::protocol::{Request, receive};
+use super::status::StatusLines;
 use super::{Command, ForegroundCommand, OUTPUT_LIMIT, Output, confine};
 use crate::error::{Context, Error, Result};
 
-/// The longest status line, in bytes, and the most lines.
-const STATUS_LINE: usize = 64 << 10;
-const STATUS_LINES: usize = 1 << 20;
-
-/// Runs `command` to its end.
-pub(super) fn run(worker: &Worker, command: &Command) -> Result<Output> {
+/// Runs `command` to its end, then `end`, which ends all programs that are left. `clock` is a file on the tree's file
+/// system.
+pub(super) fn run(mut plan: Plan, clock: File, end: impl FnOnce() -> Result<()>, command: &Command) -> Result<Output> {
     let (output, output_writer) = io::pipe()?;
     let (status, status_writer) = match command.status_lines {
-        true => io::pipe().map(|(reader, writer)| (Some(reader), Some(writer)))?,
+        true => StatusLines::pair().map(|(reader, writer)| (Some(reader), Some(writer)))?,
         false => (None, None),
     };
     let mut program = program(&command.arguments, &command.environment)?;
     program.stdin(Stdio::null()).stdout(output_writer.try_clone()?).stderr(output_writer);
-    let clock = worker.clock()?;
     let started = time_of(&clock)?;
-    let plan = worker.plan(status_writer.map(OwnedFd::from), None)?;
+    plan.status = status_writer;
     let child = spawn(program, plan)?;
-    let mut collector = Collector {
-        clock,
-        output: Some(OwnedFd::from(output).into()),
-        status: status.map(|reader| OwnedFd::from(reader).into()),
-        kept: VecDeque::new(),
-        line: Vec::new(),
-        lines: Vec::new(),
-    };
+    let mut collector = Collector { clock, output: Some(OwnedFd::from(output).into()), status, kept: VecDeque::new() };
     let ended = collector.until_end(&child);
     // Whatever happened: nothing may be left running, and its pipes then end.
-    worker.kill_leftovers()?;
+    end()?;
     let code = ended?;
     while collector.is_open() {
         collector.step(None)?;
     }
     let took = time_of(&collector.clock)?.saturating_sub(started);
-    Ok(Output { code, started, took, output: collector.kept.into(), status: collector.lines })
+    let status = collector.status.map(StatusLines::into_lines).unwrap_or_default();
+    Ok(Output { code, started, took, output: collector.kept.into(), status })
 }
 
 fn program(arguments: &[String], environment: &std::collections::BTreeMap<String, String>) -> Result<process::Command> {
@@ -63,13 +53,11 @@ fn program(arguments: &[String], environment: &std::collections::BTreeMap<String
 
 /// Collects a program's output and status lines.
 struct Collector {
-    /// A file whose change time tells the file system's time: see [`Collector::now`].
+    /// A file whose change time tells the file system's time: see [`time_of`].
     clock: File,
     output: Option<File>,
-    status: Option<File>,
+    status: Option<StatusLines>,
     kept: VecDeque<u8>,
-    line: Vec<u8>,
-    lines: Vec<(u64, String)>,
 }
 
 impl Collector {
@@ -87,15 +75,17 @@ impl Collector {
 
     /// Whether anything can still be written.
     fn is_open(&self) -> bool {
-        self.output.is_some() || self.status.is_some()
+        self.output.is_some() || self.open_status().is_some()
+    }
+
+    fn open_status(&self) -> Option<&StatusLines> {
+        self.status.as_ref().filter(|status| status.is_open())
     }
 
     /// Waits for the next event: something written, the program's end, or a second.
     fn step(&mut self, child: Option<&OwnedFd>) -> Result<()> {
-        let mut ready: Vec<_> = [&self.output, &self.status]
-            .into_iter()
-            .flatten()
-            .map(AsFd::as_fd)
+        let mut ready: Vec<_> = (self.output.iter().map(AsFd::as_fd))
+            .chain(self.open_status().map(AsFd::as_fd))
             .chain(child.map(AsFd::as_fd))
             .map(|descriptor| PollFd::from_borrowed_fd(descriptor, PollFlags::IN))
             .collect();
@@ -105,10 +95,10 @@ impl Collector {
         }
         let mut ready = ready.iter().map(|ready| !ready.revents().is_empty()).collect::<Vec<_>>().into_iter();
         let output = self.output.is_some() && ready.next() == Some(true);
-        let status = self.status.is_some() && ready.next() == Some(true);
+        let status = self.open_status().is_some() && ready.next() == Some(true);
         // Status first: its lines are stamped.
-        if status {
-            self.read_status()?;
+        if let Some(lines) = self.status.as_mut().filter(|_| status) {
+            lines.read(|| time_of(&self.clock))?;
         }
         if output {
             self.read_output()?;
@@ -122,29 +112,6 @@ impl Collector {
         self.kept.extend(&buffer[..count]);
         let excess = self.kept.len().saturating_sub(OUTPUT_LIMIT);
         self.kept.drain(..excess);
-        Ok(())
-    }
-
-    fn read_status(&mut self) -> Result<()> {
-        let mut buffer = [0; 64 << 10];
-        let count = read(&mut self.status, &mut buffer)?;
-        let now = time_of(&self.clock)?;
-        for byte in &buffer[..count] {
-            if *byte != b'\n' {
-                self.line.push(*byte);
-            }
-            if self.line.len() > STATUS_LINE || self.lines.len() > STATUS_LINES {
-                return Err(Error::new("a program's status lines are too long or too many"));
-            }
-            if *byte == b'\n' {
-                let line = std::mem::take(&mut self.line);
-                self.lines.push((now, String::from_utf8_lossy(&line).into_owned()));
-            }
-        }
-        if count == 0 && !self.line.is_empty() {
-            let line = std::mem::take(&mut self.line);
-            self.lines.push((now, String::from_utf8_lossy(&line).into_owned()));
-        }
         Ok(())
     }
 }
@@ -191,17 +158,16 @@ fn exit_code(status: ExitStatus) -> i32 {
     status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }
 
-/// Runs `command` with the worker's own standard streams.
+/// Runs `command` with the worker's own standard streams, then `end`, which ends all programs that are left.
 pub(super) fn foreground(
-    worker: &Worker,
+    plan: Plan,
+    end: impl FnOnce() -> Result<()>,
     stream: &mut UnixStream,
     command: &ForegroundCommand,
-    terminal: Terminal,
 ) -> Result<i32> {
-    let program = program(&command.arguments, &command.environment)?;
-    let child = spawn(program, worker.plan(None, Some(Foreground::new(command, terminal)?))?)?;
+    let child = spawn(program(&command.arguments, &command.environment)?, plan)?;
     let ended = wait_foreground(stream, &child);
-    worker.kill_leftovers()?;
+    end()?;
     ended
 }
 

@@ -22,10 +22,10 @@ use rustix::thread::{Gid, Uid, UnshareFlags};
 
 use super::device::Devices;
 use super::inside::{Foreground, Plan, STATUS};
-use super::protocol::{Failure, Reply, Request, Setup, receive, send};
+use super::protocol::{Failure, Reply, Request, Setup, Terminal, receive, send};
 use super::snapshot::{Snapshot, pack};
 use super::tree::Tree;
-use super::{Executor, confine, executor, extract, kill, mounts, run, volume};
+use super::{Command, Executor, ForegroundCommand, Output, confine, executor, extract, kill, mounts, run, volume};
 use crate::error::{Context, Error, Result};
 use crate::store::Store;
 
@@ -310,12 +310,12 @@ impl Worker {
             Request::Rename { from, to } => tree.rename(&from, &to).map(|()| Reply::Done)?,
             Request::MakeDirectory { path, mode } => tree.make_directory(&path, mode).map(|()| Reply::Done)?,
             Request::Run(command) => {
-                let mut output = self.surrounded(false, |worker| run::run(worker, &command))?;
+                let mut output = self.surrounded(false, |worker| worker.run(&command))?;
                 let bytes = std::mem::take(&mut output.output);
                 return Ok((Reply::Output(output), bytes));
             }
             Request::Foreground { command, terminal } => {
-                Reply::Code(self.surrounded(true, |worker| run::foreground(worker, stream, &command, terminal))?)
+                Reply::Code(self.surrounded(true, |worker| worker.foreground(stream, &command, terminal))?)
             }
             Request::Give { source, uid, gid } => {
                 volume::give(self.bound(&source)?, uid, gid)?;
@@ -405,8 +405,17 @@ impl Worker {
         }
     }
 
+    fn run(&self, command: &Command) -> Result<Output> {
+        run::run(self.plan(None)?, self.clock()?, || self.kill_leftovers(), command)
+    }
+
+    fn foreground(&self, stream: &mut UnixStream, command: &ForegroundCommand, terminal: Terminal) -> Result<i32> {
+        let plan = self.plan(Some(Foreground::new(command, terminal)?))?;
+        run::foreground(plan, || self.kill_leftovers(), stream, command)
+    }
+
     /// How a program is started in the tree.
-    pub fn plan(&self, status: Option<OwnedFd>, foreground: Option<Foreground>) -> Result<Plan> {
+    fn plan(&self, foreground: Option<Foreground>) -> Result<Plan> {
         let mounts = match self.devices {
             Some(_) => None,
             None => Some(self.mounts(foreground.is_some())?),
@@ -414,19 +423,19 @@ impl Worker {
         Ok(Plan {
             root: CString::new(self.tree.path().as_os_str().as_bytes())?,
             mounts,
-            filters: confine::filters(self.setup.network)?,
-            status,
+            filters: confine::filters(self.setup.network, foreground.is_some())?,
+            status: None,
             foreground,
         })
     }
 
     /// Ends all programs that are left.
-    pub fn kill_leftovers(&self) -> Result<()> {
+    fn kill_leftovers(&self) -> Result<()> {
         if self.devices.is_some() { kill::descendants() } else { kill::everything() }
     }
 
     /// A file on the tree's file system, beside the tree.
-    pub fn clock(&self) -> Result<File> {
+    fn clock(&self) -> Result<File> {
         let path = self.setup.place.join("clock");
         File::create(&path).context(|| format!("making {}", path.display()))
     }
@@ -435,7 +444,7 @@ impl Worker {
     fn try_program(&self) -> Result<()> {
         let mut program = std::process::Command::new("/nothing");
         program.env_clear();
-        match super::inside::spawn(program, self.plan(None, None)?) {
+        match super::inside::spawn(program, self.plan(None)?) {
             Ok(_) => Err(Error::new("a program was found in an empty tree")),
             Err(error) if error.chain().iter().any(|sentence| sentence == super::inside::EXECUTING) => Ok(()),
             Err(error) => Err(error),
