@@ -6,5 +6,6 @@ pub mod fetch;
 pub mod local;
 pub mod npm;
 pub mod origin;
+pub mod origins;
 pub mod placing;
 pub mod pypi;

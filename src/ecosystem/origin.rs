@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Kind, Result};
 use crate::net::{Address, Credentials};
 
 /// The largest file of settings that is read, in bytes.
@@ -49,30 +48,5 @@ impl Machine {
     pub fn file(path: &Path) -> Option<String> {
         let size = fs::metadata(path).ok().filter(|metadata| metadata.is_file())?.len();
         (size <= MAXIMUM_SIZE).then(|| fs::read_to_string(path).ok()).flatten()
-    }
-}
-
-/// Where the origins of languages' packages are, as far as this machine knows.
-#[derive(Clone, Debug)]
-pub struct Origins {
-    /// What kiln was told.
-    pub configured: BTreeMap<String, Configured>,
-    pub machine: Machine,
-}
-
-impl Origins {
-    /// The places of npm packages, best first; those of scopes come last.
-    pub fn npm(&self) -> Result<Vec<Place>> {
-        super::npm::origin::places(self.configured.get("npm"), &self.machine)
-    }
-
-    /// The places of Python packages of the origin `name`, best first.
-    pub fn pypi(&self, name: &str) -> Result<Vec<Place>> {
-        match self.configured.get(name) {
-            None if name != "pypi" => Err(Error::new(format!("no address is known for the origin `{name}`"))
-                .kind(Kind::Network)
-                .hint(format!("say where it is: `{name} = \"https://…/simple\"` under `[origins]` in kiln.toml"))),
-            configured => super::pypi::origin::places(configured, &self.machine),
-        }
     }
 }

@@ -2,13 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::model::{Lockfile, Output};
+use super::model::{Lockfile, Output, first_marker};
 use crate::error::Result;
-
-/// The line of the first conflict marker, counted from 1. No line of a lockfile looks like one.
-pub(super) fn first_marker(text: &str) -> Option<usize> {
-    text.lines().position(|line| line.starts_with("<<<<<<< ") || line.starts_with(">>>>>>> ")).map(|line| line + 1)
-}
 
 impl Lockfile {
     /// Of a text with git's conflict markers: the lock of the own side with the pins that only the other
@@ -92,7 +87,8 @@ fn sides(text: &str) -> (String, String) {
 
 #[cfg(test)]
 mod tests {
-    use super::{first_marker, sides};
+    use super::super::model::first_marker;
+    use super::sides;
 
     #[test]
     fn both_styles_of_conflicts_are_read() {

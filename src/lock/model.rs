@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{VERSION, conflict};
+use super::VERSION;
 use crate::digest::Digest;
 use crate::ecosystem::debian::accounts::Ids;
 use crate::error::{Error, Kind, Result};
@@ -213,6 +213,11 @@ pub struct LayerOutput {
     pub size: u64,
 }
 
+/// The line of the first conflict marker, counted from 1. No line of a lockfile looks like one.
+pub(super) fn first_marker(text: &str) -> Option<usize> {
+    text.lines().position(|line| line.starts_with("<<<<<<< ") || line.starts_with(">>>>>>> ")).map(|line| line + 1)
+}
+
 impl Lockfile {
     /// Reads a lockfile. A newer `version` is refused with both numbers; unknown keys of a newer
     /// `revision` are ignored.
@@ -221,7 +226,7 @@ impl Lockfile {
         struct Version {
             version: u32,
         }
-        if let Some(line) = conflict::first_marker(text) {
+        if let Some(line) = first_marker(text) {
             return Err(Error::new(format!("it has git's conflict markers, the first in line {line}"))
                 .kind(Kind::Corrupt)
                 .hint("`kiln lock` takes the pins of both sides and resolves what they leave open"));

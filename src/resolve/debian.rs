@@ -13,18 +13,17 @@ use crate::ecosystem::debian::index::{self, Index};
 use crate::ecosystem::debian::solver::{self, Chosen};
 use crate::ecosystem::debian::universe::Universe;
 use crate::error::{Context, Error, Kind, Result};
-use crate::lock::{Evidence, Lockfile, Package};
+use crate::lock::Lockfile;
 use crate::workspace::{Base, Platform, Settings};
-
-/// Debian's share of a lock.
-pub(super) struct Resolved {
-    pub packages: Vec<Package>,
-    pub origins: Vec<Evidence>,
-}
 
 impl Resolver<'_> {
     /// Resolves what the definition asks of Debian.
-    pub(super) fn debian(&self, settings: &Settings, old: Option<&Lockfile>, moving: &Moving) -> Result<Resolved> {
+    pub(super) fn debian(
+        &self,
+        settings: &Settings,
+        old: Option<&Lockfile>,
+        moving: &Moving,
+    ) -> Result<merge::Resolved> {
         let requests = self.requests(settings)?;
         let suites = self.suites(&requests)?;
         let local = local::packages(self.root, self.store, &settings.debian.local)?;

@@ -7,7 +7,7 @@ use super::lock;
 use crate::ecosystem::npm::index::Registry;
 use crate::ecosystem::npm::origin::Registries;
 use crate::ecosystem::npm::platform::Engines;
-use crate::ecosystem::origin::Origins;
+use crate::ecosystem::origins::Origins;
 use crate::ecosystem::pypi;
 use crate::error::Result;
 use crate::net;

@@ -3,12 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::debian::Resolved;
 use crate::ecosystem::debian::archive::{Suite, SuiteRequest};
 use crate::ecosystem::debian::date;
 use crate::ecosystem::debian::solver::Chosen;
 use crate::lock::{Artifact, Evidence, Lockfile, Package};
 use crate::workspace::Platform;
+
+/// Debian's share of a lock.
+pub(super) struct Resolved {
+    pub packages: Vec<Package>,
+    pub origins: Vec<Evidence>,
+}
 
 /// Debian's share of the lock, keeping of `old` what still holds: observations and evidence.
 pub(super) fn debian(

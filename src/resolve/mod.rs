@@ -28,7 +28,7 @@ use crate::digest::Digest;
 use crate::ecosystem::debian::archive::Suite;
 use crate::ecosystem::debian::sources::Sources;
 use crate::ecosystem::debian::universe::Universe;
-use crate::ecosystem::origin::Origins;
+use crate::ecosystem::origins::Origins;
 use crate::error::{Context, Result};
 use crate::lock::{Lockfile, REVISION, VERSION};
 use crate::net::Client;
@@ -123,8 +123,8 @@ impl<'a> Resolver<'a> {
         let same = |old: &&Lockfile| !anew && *moving == Moving::Nothing && covers(old, settings);
         let kept = old.filter(same);
         let debian = match kept.filter(|old| old.environment.debian == settings.debian) {
-            Some(old) => debian::Resolved { packages: of(old, "debian"), origins: old.origins.clone() },
-            None if settings.base.is_some() => debian::Resolved { packages: Vec::new(), origins: Vec::new() },
+            Some(old) => merge::Resolved { packages: of(old, "debian"), origins: old.origins.clone() },
+            None if settings.base.is_some() => merge::Resolved { packages: Vec::new(), origins: Vec::new() },
             None => std::thread::scope(|scope| {
                 if kept.is_none() {
                     scope.spawn(|| self.languages.prepare(settings));

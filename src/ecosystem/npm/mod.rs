@@ -1,5 +1,6 @@
 //! npm packages: packuments, the tree that npm would place, and tarballs as parts.
 
+mod bin_field;
 pub mod bins;
 mod collation;
 pub mod index;

@@ -10,7 +10,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::bins;
+use super::bin_field;
 use super::integrity::Integrity;
 use super::semver::Version;
 use crate::error::{Context, Error, Kind, Result};
@@ -212,7 +212,7 @@ impl RawManifest {
             libc: list(&self.libc),
             engine_node: text(&self.engines["node"]).filter(|range| !range.is_empty()),
             engine_npm: text(&self.engines["npm"]).filter(|range| !range.is_empty()),
-            bin: bins::normalize(name, &self.bin),
+            bin: bin_field::normalize(name, &self.bin),
             has_install_script: truthy(&self.has_install_script)
                 || gyp
                 || ["preinstall", "install", "postinstall"].into_iter().any(script),

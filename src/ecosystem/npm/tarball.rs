@@ -247,7 +247,7 @@ pub fn bundled(reader: impl BufRead, size: u64) -> Result<Vec<Bundled>> {
 /// `directories.bin`: every file in it is a program. npm looks at it only in packages that it finds on disk.
 fn bin_folder(manifest: &[u8]) -> Option<String> {
     let value: serde_json::Value = serde_json::from_slice(super::packument::strip_mark(manifest)).ok()?;
-    let folder = super::bins::inside(value.get("directories")?.get("bin")?.as_str()?);
+    let folder = super::bin_field::inside(value.get("directories")?.get("bin")?.as_str()?);
     (!folder.is_empty()).then_some(folder)
 }
 
@@ -255,7 +255,7 @@ fn programs_below(files: &BTreeSet<String>, base: &str, folder: &str) -> BTreeMa
     let within = format!("{base}{folder}/");
     let files = files.iter().filter_map(|file| file.strip_prefix(&within));
     let visible = files.filter(|file| !file.split('/').any(|name| name.starts_with('.')));
-    visible.map(|file| (super::bins::base(file).to_owned(), format!("{folder}/{file}"))).collect()
+    visible.map(|file| (super::bin_field::base(file).to_owned(), format!("{folder}/{file}"))).collect()
 }
 
 /// The names of the folders that lead to the `package.json` of a package inside.

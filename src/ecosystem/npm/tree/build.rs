@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::conflict;
 use super::graph::{Edge, EdgeId, EdgeKind, Graph, NodeId, folded};
+use super::model::{Index, Request};
 use super::place::place;
-use super::{Index, Request, conflict};
 use crate::ecosystem::npm::collation;
 use crate::ecosystem::npm::packument::Manifest;
 use crate::ecosystem::npm::pick::pick;

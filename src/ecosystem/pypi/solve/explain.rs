@@ -11,7 +11,7 @@ use pubgrub::External;
 
 use super::Prereleases;
 use super::package::Package;
-use super::search::{Reason, Tree};
+use super::reason::{Reason, Tree};
 use super::universe::{Universe, Why};
 use crate::ecosystem::pypi::name::Name;
 use crate::ecosystem::pypi::ranges::{self, Range};

@@ -9,6 +9,7 @@ mod answer;
 mod explain;
 mod package;
 mod priority;
+mod reason;
 mod search;
 mod universe;
 
@@ -113,6 +114,10 @@ pub fn solve(index: &dyn Index, request: &Request) -> Result<Solution> {
             scope.spawn(|| ahead.work(&universe));
         }
         let _ending = Ending(&ahead);
-        Search::new(&universe, &ahead)?.run()
+        let mut search = Search::new(&universe, &ahead)?;
+        match search.run()? {
+            Ok(chosen) => answer::answer(&search, &chosen),
+            Err(tree) => Err(explain::explain(&universe, &tree)),
+        }
     })
 }

@@ -2,20 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
-use std::fmt;
 use std::sync::Arc;
 
 use pep440_rs::{Version, VersionSpecifiers};
-use pubgrub::{
-    ConflictId, Dependencies, DependencyProvider, DerivationTree, Id, PackageResolutionStatistics, State, Term,
-};
+use pubgrub::{ConflictId, Dependencies, DependencyProvider, Id, PackageResolutionStatistics, State, Term};
 use url::Url;
 
 use super::ahead::Ahead;
 use super::package::Package;
 use super::priority::{Priorities, Priority};
+use super::reason::{Reason, Tree};
 use super::universe::{Candidates, Choice, Universe, Why};
-use super::{Solution, answer, explain};
 use crate::ecosystem::pypi::index::Direct;
 use crate::ecosystem::pypi::metadata::Metadata;
 use crate::ecosystem::pypi::name::Name;
@@ -29,50 +26,6 @@ const CONFLICTS: usize = 5;
 
 /// The types that PubGrub is used with. Its own loop, which would call the methods, is not.
 pub(super) struct Types;
-
-/// Why a version or a project is out for reasons that are not requirements.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Reason {
-    /// The origin does not know the project.
-    Unknown,
-    Unusable(Why),
-    /// It says itself that it needs another Python.
-    OtherPython(VersionSpecifiers),
-    /// One of its requirements contradicts itself.
-    Impossible(String),
-    /// It requires something by address, which only people may.
-    Address(String),
-    /// What it says of itself cannot be used.
-    Metadata(String),
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unknown => formatter.write_str("is not in the index"),
-            Self::Unusable(Why::Yanked(reason)) if reason.trim().is_empty() => formatter.write_str("was yanked"),
-            Self::Unusable(Why::Yanked(reason)) => {
-                let short: String = reason.trim().chars().take(120).collect();
-                write!(formatter, "was yanked (\"{}\")", short.escape_debug())
-            }
-            Self::Unusable(Why::NoWheelFits(fit)) => formatter.write_str(match fit {
-                Fit::OtherPython => "has only wheels for other interpreters",
-                Fit::OtherAbi => "has only wheels for other binary interfaces",
-                Fit::OtherPlatform | Fit::Fits(_) => "has only wheels for other platforms",
-            }),
-            Self::Unusable(Why::OnlySource) => formatter.write_str("has no wheel, and is not to be built"),
-            Self::Unusable(Why::OtherHashes) => formatter.write_str("has no file with a hash that is allowed"),
-            Self::OtherPython(requires) => write!(formatter, "needs Python {requires}"),
-            Self::Impossible(requirement) => {
-                write!(formatter, "requires `{requirement}`, which no version can be")
-            }
-            Self::Address(requirement) => {
-                write!(formatter, "requires `{requirement}`: an address that nobody asked for here")
-            }
-            Self::Metadata(problem) => write!(formatter, "has metadata that cannot be used ({problem})"),
-        }
-    }
-}
 
 impl DependencyProvider for Types {
     type P = Package;
@@ -95,7 +48,6 @@ impl DependencyProvider for Types {
     }
 }
 
-pub(super) type Tree = DerivationTree<Package, Range, Reason>;
 type Edges = Vec<(Package, Range)>;
 
 /// What came of looking for a version.
@@ -154,8 +106,8 @@ impl<'a> Search<'a> {
         })
     }
 
-    /// Searches to the end.
-    pub fn run(mut self) -> Result<Solution> {
+    /// Searches to the end: the decisions, or the proof that there is no solution.
+    pub fn run(&mut self) -> Result<Result<Vec<(Package, Version)>, Tree>> {
         loop {
             match self.state.unit_propagation(self.next) {
                 Ok(conflicts) => {
@@ -164,7 +116,7 @@ impl<'a> Search<'a> {
                         self.record_conflict(affected, &conflict);
                     }
                 }
-                Err(tree) => return Err(explain::explain(self.universe, &tree)),
+                Err(tree) => return Ok(Err(tree)),
             }
             self.look_ahead();
             self.change_places();
@@ -179,7 +131,7 @@ impl<'a> Search<'a> {
                     .extract_solution()
                     .map(|(id, version)| (self.state.package_store[id].clone(), version))
                     .collect();
-                return answer::answer(&self, &chosen);
+                return Ok(Ok(chosen));
             };
             self.next = next;
             self.step()?;
