@@ -13,6 +13,7 @@ mod support;
 mod ci;
 mod contents;
 mod page;
+mod programs;
 mod reference;
 mod renovate;
 mod shape;
