@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use tempfile::TempDir;
 
 use super::bins::Bin;
-use super::making::{Arriving, Making, Ready, Step, Waiting};
+use super::making::{Arriving, Making, Message, Ready, Step, Waiting};
 use super::{Bakery, Progress};
 use crate::digest::Digest;
 use crate::ecosystem::debian::exclusions::Exclusions;
@@ -156,7 +156,7 @@ impl<'a> Graph<'a> {
     }
 
     /// Makes every package a part. `configure` runs beside that, on what has arrived, though it is not compressed yet.
-    /// Once all are compressed, `meanwhile` is called with them if `configure` has not ended.
+    /// Once all are compressed, `meanwhile` is called with them; `configure` may still be running.
     pub fn prepare<T: Send>(
         &self,
         configure: impl FnOnce(Arriving<'a>) -> Result<T> + Send,
@@ -193,16 +193,10 @@ impl<'a> Graph<'a> {
             });
             rayon::in_place_scope(|scope| -> Result<()> {
                 while !making.is_done() {
-                    match receiver.recv().context(|| "a package did not become a part")? {
-                        Message::There(index) => making.there(index),
-                        Message::Fetched(result) => making.fetched(result),
-                        Message::Plain(index, ready) => making.plain(index, ready),
-                        Message::Part(index, ready) => {
-                            if let Some(ready) = making.part(index, ready) {
-                                let (name, total) = (ready.package.name.clone(), self.order.len());
-                                (self.bakery.progress)(Progress::Part { name, total });
-                            }
-                        }
+                    let message = receiver.recv().context(|| "a package did not become a part")?;
+                    if let Some(ready) = making.take(message) {
+                        let (name, total) = (ready.package.name.clone(), self.order.len());
+                        (self.bakery.progress)(Progress::Part { name, total });
                     }
                     if making.has_read_all() && compressing.is_none() {
                         reading = None;
@@ -269,18 +263,6 @@ impl Drop for Graph<'_> {
             let _ = ending.join();
         }
     }
-}
-
-/// What happens while packages become parts.
-enum Message<'a> {
-    /// The artifact of the package with this index is in the store.
-    There(usize),
-    /// No more will come.
-    Fetched(Result<()>),
-    /// A package has been read.
-    Plain(usize, Result<Ready<'a>>),
-    /// A package has become a part.
-    Part(usize, Result<Ready<'a>>),
 }
 
 /// Whoever waits for the result of a thread gets one.

@@ -73,6 +73,19 @@ pub enum Step<'a> {
     Compress(Ready<'a>),
 }
 
+/// What happens while packages become parts.
+#[derive(Debug)]
+pub enum Message<'a> {
+    /// The artifact of the package with this index is in the store.
+    There(usize),
+    /// No more will come.
+    Fetched(Result<()>),
+    /// A package has been read.
+    Plain(usize, Result<Ready<'a>>),
+    /// A package has become a part.
+    Part(usize, Result<Ready<'a>>),
+}
+
 /// How far the packages of an image are.
 #[derive(Debug)]
 pub struct Making<'a> {
@@ -110,35 +123,39 @@ impl<'a> Making<'a> {
         making
     }
 
-    /// The artifact of the package with this index is there.
-    pub fn there(&mut self, index: usize) {
-        self.to_read.push_back(index);
+    /// Takes in what has happened; a package that is a part now.
+    pub fn take(&mut self, message: Message<'a>) -> Option<&Ready<'a>> {
+        match message {
+            Message::There(index) => self.to_read.push_back(index),
+            Message::Fetched(result) => {
+                self.fetching = false;
+                self.good(result);
+            }
+            Message::Plain(index, ready) => return self.plain(index, ready),
+            Message::Part(index, ready) => {
+                self.under_way -= 1;
+                let ready = self.good(ready)?;
+                return Some(self.slots[index].insert(ready));
+            }
+        }
+        None
     }
 
-    /// No more artifacts will come.
-    pub fn fetched(&mut self, result: Result<()>) {
-        self.fetching = false;
-        self.good(result);
-    }
-
-    /// A package was read.
-    pub fn plain(&mut self, index: usize, ready: Result<Ready<'a>>) {
+    /// A package was read. It is a part if the store had it compressed.
+    fn plain(&mut self, index: usize, ready: Result<Ready<'a>>) -> Option<&Ready<'a>> {
         self.under_way -= 1;
-        let Some(ready) = self.good(ready) else { return };
-        self.to_compress.insert((Reverse(ready.deb.part.tar_size), index));
+        let ready = self.good(ready)?;
+        let done = ready.deb.part.is_compressed();
+        if !done {
+            self.to_compress.insert((Reverse(ready.deb.part.tar_size), index));
+        }
         self.slots[index] = Some(ready);
         self.unread -= 1;
         if self.of_base[index] && self.base().all(Option::is_some) {
             let _ = self.waiting.base.send(self.base().flatten().cloned().collect());
         }
         self.tell_all();
-    }
-
-    /// A package was compressed: what it is now.
-    pub fn part(&mut self, index: usize, ready: Result<Ready<'a>>) -> Option<&Ready<'a>> {
-        self.under_way -= 1;
-        let ready = self.good(ready)?;
-        Some(self.slots[index].insert(ready))
+        self.slots[index].as_ref().filter(|_| done)
     }
 
     /// What can be started now: no more than there are threads, or what comes later could not go before.
@@ -195,5 +212,119 @@ impl<'a> Making<'a> {
                 None
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::mpsc::channel;
+
+    use super::*;
+    use crate::digest::Digest;
+    use crate::layer::Part;
+
+    fn package(name: &str, base: bool) -> PlatformPackage {
+        let text = |text: &str| text.to_owned();
+        PlatformPackage {
+            ecosystem: text("debian"),
+            name: text(name),
+            version: text("1"),
+            architecture: text("all"),
+            source: text(name),
+            source_version: text("1"),
+            base,
+            sha256: Digest::of(name.as_bytes()),
+            size: 1,
+            built: false,
+            places: Vec::new(),
+            links: [].into(),
+            blobs: Vec::new(),
+            build_for: Vec::new(),
+            file: None,
+        }
+    }
+
+    fn ready(package: &PlatformPackage, size: u64, compressed: bool) -> Ready<'_> {
+        let plain = Digest::of(b"plain");
+        let content = if compressed { Digest::of(b"packed") } else { plain };
+        let part = Part {
+            directories: Vec::new(),
+            entries: Vec::new(),
+            content,
+            size,
+            tar_size: size,
+            members: Vec::new(),
+            plain: Some(plain),
+        };
+        let deb = DebPart {
+            part,
+            control: Digest::of(b"control"),
+            paths: Vec::new(),
+            conffiles: Vec::new(),
+            newest_mtime: 0,
+            licences: BTreeSet::new(),
+            merged: BTreeSet::new(),
+        };
+        Ready { package, deb: Arc::new(deb) }
+    }
+
+    /// The index of what is started next, and whether it is read.
+    fn next(making: &mut Making<'_>) -> Option<(usize, bool)> {
+        making.next().map(|(index, step)| (index, matches!(step, Step::Read)))
+    }
+
+    #[test]
+    fn all_is_read_before_the_largest_is_compressed() {
+        let packages = [package("a", true), package("b", true), package("c", false), package("d", false)];
+        let order: Vec<&PlatformPackage> = packages.iter().collect();
+        let (base, all) = (channel(), channel());
+        let mut making = Making::new(&order, Waiting { base: base.0, all: all.0 });
+        let arriving = Arriving { base: base.1, all: all.1 };
+        let told = |receiver: &Receiver<Vec<Ready<'_>>>| receiver.try_recv().map(|ready| ready.len()).ok();
+
+        for index in 0..4 {
+            assert!(making.take(Message::There(index)).is_none());
+        }
+        assert!(making.take(Message::Fetched(Ok(()))).is_none());
+        let mut started = 0;
+        for (index, size, compressed) in [(0, 1, false), (1, 2, true), (2, 9, false), (3, 5, false)] {
+            assert_eq!(told(&arriving.base), if index == 2 { Some(2) } else { None });
+            while started <= index {
+                assert_eq!(next(&mut making), Some((started, true)));
+                started += 1;
+            }
+            let part = making.take(Message::Plain(index, Ok(ready(&packages[index], size, compressed))));
+            assert_eq!(part.is_some(), compressed, "what the store has compressed is not compressed again");
+        }
+        assert_eq!(told(&arriving.all), Some(4));
+        for index in [2, 3, 0] {
+            assert!(!making.is_done());
+            assert_eq!(next(&mut making), Some((index, false)));
+            assert!(making.take(Message::Part(index, Ok(ready(&packages[index], 1, true)))).is_some());
+        }
+        assert_eq!(next(&mut making), None);
+        assert!(making.is_done());
+        let parts = making.finish().unwrap();
+        assert!(parts.iter().all(|part| part.deb.part.is_compressed()));
+    }
+
+    #[test]
+    fn after_a_failure_nothing_is_started_and_nobody_waits_for_ever() {
+        let packages = [package("a", true), package("b", false)];
+        let order: Vec<&PlatformPackage> = packages.iter().collect();
+        let (base, all) = (channel(), channel());
+        let mut making = Making::new(&order, Waiting { base: base.0, all: all.0 });
+        let arriving = Arriving { base: base.1, all: all.1 };
+        making.take(Message::There(0));
+        making.take(Message::There(1));
+        assert_eq!(next(&mut making), Some((0, true)));
+        assert!(making.take(Message::Plain(0, Err(Error::new("it is damaged")))).is_none());
+        assert_eq!(next(&mut making), None);
+        assert!(!making.is_done(), "something may still be fetched");
+        making.take(Message::Fetched(Ok(())));
+        assert!(making.is_done());
+        assert_eq!(making.finish().unwrap_err().to_string(), "it is damaged");
+        assert!(arriving.base().is_none() && arriving.all().is_none());
     }
 }
