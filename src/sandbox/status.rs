@@ -29,6 +29,8 @@ const LONG_AGO: u64 = 600_000_000_000;
 pub(super) struct StatusLines {
     /// None once the other end is closed.
     socket: Option<OwnedFd>,
+    /// What a message is read into: once for all, as clearing it takes longer than reading most of them.
+    message: Vec<u8>,
     line: Vec<u8>,
     lines: Vec<(u64, String)>,
 }
@@ -47,7 +49,7 @@ impl StatusLines {
         if result != 0 {
             return Err(last_error()).context(|| "asking for the times of status lines");
         }
-        Ok((Self { socket: Some(reader), line: Vec::new(), lines: Vec::new() }, writer))
+        Ok((Self { socket: Some(reader), message: vec![0; MESSAGE], line: Vec::new(), lines: Vec::new() }, writer))
     }
 
     pub fn is_open(&self) -> bool {
@@ -57,10 +59,9 @@ impl StatusLines {
     /// Takes the next message in; `now` is the time by which the tree's files are stamped, in nanoseconds.
     pub fn read(&mut self, now: impl FnOnce() -> Result<u64>) -> Result<()> {
         let Some(socket) = &self.socket else { return Ok(()) };
-        let mut message = vec![0; MESSAGE];
-        let (count, sent) = receive(socket.as_fd(), &mut message).context(|| "reading a program's status")?;
+        let (count, sent) = receive(socket.as_fd(), &mut self.message).context(|| "reading a program's status")?;
         let time = written_at(now()?, sent);
-        for byte in &message[..count] {
+        for byte in &self.message[..count] {
             if *byte != b'\n' {
                 self.line.push(*byte);
             }
@@ -68,21 +69,18 @@ impl StatusLines {
                 return Err(Error::new("a program's status lines are too long or too many"));
             }
             if *byte == b'\n' {
-                self.end_line(time);
+                let line = std::mem::take(&mut self.line);
+                self.lines.push((time, String::from_utf8_lossy(&line).into_owned()));
             }
         }
         if count == 0 {
             self.socket = None;
             if !self.line.is_empty() {
-                self.end_line(time);
+                let line = std::mem::take(&mut self.line);
+                self.lines.push((time, String::from_utf8_lossy(&line).into_owned()));
             }
         }
         Ok(())
-    }
-
-    fn end_line(&mut self, time: u64) {
-        let line = std::mem::take(&mut self.line);
-        self.lines.push((time, String::from_utf8_lossy(&line).into_owned()));
     }
 
     /// The lines, each with its time in nanoseconds.
