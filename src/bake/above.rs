@@ -182,7 +182,7 @@ pub fn in_tree<T>(graph: &Graph<'_>, layers: &[Extraction], act: impl FnOnce(&mu
         network: false,
         binds: Vec::new(),
         jobs: rayon::current_num_threads(),
-        in_memory: in_memory(graph.bakery.tree_memory, layers, &[]),
+        in_memory: in_memory(graph.bakery.tree_memory, layers.iter().flat_map(|layer| &layer.parts)),
     };
     let mut session = Session::start(executor, scratch.path(), &options)?;
     let done = act(&mut session);

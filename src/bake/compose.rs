@@ -50,8 +50,11 @@ struct Composition<'a> {
 /// Bakes the image.
 pub fn image(graph: &Graph<'_>) -> Result<Baked> {
     let composition = composition(graph, true)?;
-    let (image, layers) = finish(graph, &composition.layers, composition.epoch)?;
-    let observed = observed(graph, &composition.ready, &composition.stages)?;
+    let (finished, observed) = rayon::join(
+        || finish(graph, &composition.layers, composition.epoch),
+        || observed(graph, &composition.ready, &composition.stages),
+    );
+    let ((image, layers), observed) = (finished?, observed?);
     let lock = composition.lock;
     Ok(Baked { image, layers, lock: lock.digest()?, accounts: lock.accounts, observed })
 }
@@ -281,7 +284,7 @@ fn observed(graph: &Graph<'_>, ready: &[Ready<'_>], stages: &[StageResult]) -> R
     graph
         .lock
         .packages
-        .iter()
+        .par_iter()
         .map(|package| {
             let size = graph.bakery.store.size(&package.sha256).unwrap_or(0);
             if package.ecosystem != "debian" {
@@ -291,10 +294,9 @@ fn observed(graph: &Graph<'_>, ready: &[Ready<'_>], stages: &[StageResult]) -> R
                 .iter()
                 .find(|ready| ready.package.sha256 == package.sha256)
                 .ok_or_else(|| Error::new(format!("`{}` did not become a part", package.name)))?;
-            let known = package::stage_package(graph.bakery.store, &Graph::locked(package), &ready.deb)?;
             Ok(Observed {
                 size,
-                scripts: package::scripts(&known.unpacked),
+                scripts: package::scripts(graph.bakery.store, &Graph::locked(package), &ready.deb)?,
                 licences: ready.deb.licences.clone(),
                 diversions: stages
                     .iter()

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
 use tempfile::TempDir;
@@ -32,6 +32,8 @@ pub struct Graph<'a> {
     others: Vec<&'a PlatformPackage>,
     /// The layers that were put together for this image, and were not in the store before.
     made: Mutex<BTreeSet<Digest>>,
+    /// Set when a stage is unpacked, or none will be.
+    pub unpacked: OnceLock<()>,
     /// Sandboxes that are being cleared away while other work goes on.
     ending: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -44,7 +46,17 @@ impl<'a> Graph<'a> {
         // base-files brings the folders and links that everything else stands in.
         order.sort_by_key(|package| (!package.base, package.name != "base-files", package.name.as_str()));
         let others = lock.packages.iter().filter(|package| package.ecosystem != "debian").collect();
-        Ok(Self { bakery, lockfile, lock, exclusions, order, others, made: Mutex::default(), ending: Mutex::default() })
+        Ok(Self {
+            bakery,
+            lockfile,
+            lock,
+            exclusions,
+            order,
+            others,
+            made: Mutex::default(),
+            unpacked: OnceLock::new(),
+            ending: Mutex::default(),
+        })
     }
 
     /// Fetches what the store lacks. `done` is told the index of each of Debian's packages as it is there.
@@ -156,7 +168,8 @@ impl<'a> Graph<'a> {
     }
 
     /// Makes every package a part. `configure` runs beside that, on what has arrived, though it is not compressed yet.
-    /// Once all are compressed, `meanwhile` is called with them; `configure` may still be running.
+    /// Once all are compressed, `meanwhile` is called with them; `configure` may still be running, but has something
+    /// unpacked: until then, every processor is needed for that.
     pub fn prepare<T: Send>(
         &self,
         configure: impl FnOnce(Arriving<'a>) -> Result<T> + Send,
@@ -165,9 +178,14 @@ impl<'a> Graph<'a> {
         std::thread::scope(|threads| {
             let (base, all) = (mpsc::channel(), mpsc::channel());
             let arriving = Arriving { base: base.1, all: all.1 };
-            let configure = threads.spawn(move || configure(arriving));
+            let configure = threads.spawn(move || {
+                let configured = guarded(|| configure(arriving));
+                let _ = self.unpacked.set(());
+                configured
+            });
             let ready = self.parts(Waiting { base: base.0, all: all.0 });
             if let Ok(ready) = &ready {
+                self.unpacked.wait();
                 meanwhile(ready);
             }
             let configured = configure.join().map_err(|_| Error::new("configuring packages ended unexpectedly"))?;
@@ -268,5 +286,5 @@ impl Drop for Graph<'_> {
 /// Whoever waits for the result of a thread gets one.
 fn guarded<T>(make: impl FnOnce() -> Result<T>) -> Result<T> {
     let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(make));
-    made.unwrap_or_else(|_| Err(Error::new("making a part ended unexpectedly")))
+    made.unwrap_or_else(|_| Err(Error::new("what a thread was to make ended unexpectedly")))
 }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
 
 use super::graph::Graph;
 use super::making::Ready;
@@ -167,9 +168,17 @@ fn epoch(inputs: &Inputs<'_>) -> u64 {
 }
 
 fn configure(graph: &Graph<'_>, inputs: &Inputs<'_>, epoch: u64) -> Result<Configured> {
-    let bakery = graph.bakery;
-    let packages = stage_packages(graph, inputs.packages)?;
-    let configured = stage_packages(graph, inputs.configured)?;
+    let executor = (graph.bakery.executor)()?;
+    refuse_without_proc(executor, inputs)?;
+    // Starting a worker takes as long as reading what dpkg is told.
+    let (session, packages, configured) = std::thread::scope(|threads| {
+        let session = threads.spawn(|| start(graph, inputs, executor));
+        let packages = stage_packages(graph, inputs.packages);
+        let configured = stage_packages(graph, inputs.configured);
+        (session.join(), packages, configured)
+    });
+    let mut session = Some(session.map_err(|_| Error::new("starting a sandbox ended unexpectedly"))??);
+    let (packages, configured) = (packages?, configured?);
     let below = match inputs.below {
         None => Vec::new(),
         Some(below) => {
@@ -177,40 +186,54 @@ fn configure(graph: &Graph<'_>, inputs: &Inputs<'_>, epoch: u64) -> Result<Confi
         }
     };
     let files = if inputs.below.is_none() { exclusion_files(graph, epoch) } else { Files::new() };
-    let executor = (bakery.executor)()?;
-    refuse_without_proc(executor, inputs)?;
-    let scratch = bakery.store.scratch()?;
+    let mut stage = Stage {
+        below: &below,
+        configured: &configured,
+        packages: &packages,
+        files: &files,
+        preseed: &inputs.preseed,
+        account_lines: &inputs.accounts,
+        kept: inputs.kept,
+        epoch,
+        ahead: true,
+    };
+    let unpacked = || {
+        let _ = graph.unpacked.set(());
+        (graph.bakery.progress)(Progress::Unpacked);
+    };
+    loop {
+        let (mut session, scratch) = session.take().map_or_else(|| start(graph, inputs, executor), Ok)?;
+        let configured = stage::configure(&mut session, &stage, &unpacked);
+        graph.end(session, scratch);
+        if let Some(configured) = configured? {
+            return Ok(configured);
+        }
+        // What is not right is found as it is placed then, and something else is placed.
+        stage.ahead = false;
+    }
+}
+
+/// A session for a stage, and the place where it is, which must outlive it.
+fn start(graph: &Graph<'_>, inputs: &Inputs<'_>, executor: Executor) -> Result<(Session, TempDir)> {
+    let bakery = graph.bakery;
+    let parts = inputs.configured.iter().chain(inputs.packages).map(|ready| &ready.deb.part);
     let options = Options {
         program: bakery.program.clone(),
         store: bakery.store.root().to_owned(),
         network: false,
         binds: Vec::new(),
         jobs: rayon::current_num_threads(),
-        in_memory: in_memory(bakery.tree_memory, &below, &packages),
+        in_memory: in_memory(bakery.tree_memory, parts.chain(inputs.below.map(|below| &below.part))),
     };
-    let mut session = Session::start(executor, scratch.path(), &options)?;
-    let result = stage::configure(
-        &mut session,
-        &Stage {
-            below: &below,
-            configured: &configured,
-            packages: &packages,
-            files: &files,
-            preseed: &inputs.preseed,
-            account_lines: &inputs.accounts,
-            kept: inputs.kept,
-            epoch,
-        },
-    );
-    graph.end(session, scratch);
-    result
+    let scratch = bakery.store.scratch()?;
+    let session = Session::start(executor, scratch.path(), &options)?;
+    Ok((session, scratch))
 }
 
 /// Whether the tree fits into memory, with plenty left for everything else. Making and removing thousands of files
 /// takes longer on a disk than some packages' scripts run.
-pub fn in_memory(limit: u64, below: &[Extraction], packages: &[StagePackage]) -> bool {
-    let below = below.iter().flat_map(|extraction| &extraction.parts);
-    let size: u64 = below.chain(packages.iter().map(|package| &package.part)).map(|part| part.tar_size).sum();
+pub fn in_memory<'p>(limit: u64, parts: impl Iterator<Item = &'p Part>) -> bool {
+    let size: u64 = parts.map(|part| part.tar_size).sum();
     // As many bakes as there are threads may ask this at once.
     size <= limit && memory::has(2 * size * (1 + rayon::current_num_threads() as u64))
 }

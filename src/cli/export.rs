@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use super::kitchen::Kitchen;
@@ -56,31 +56,35 @@ impl Target {
 /// Looks for the layers that layouts hold already, each checked, with the least priority: while scripts run, one after
 /// another, a core has nothing else to do.
 pub struct LayersThere {
+    /// Set when that begins.
+    begin: Arc<OnceLock<()>>,
     /// Whether they are needed now.
     enough: Arc<AtomicBool>,
     thread: JoinHandle<BTreeSet<Digest>>,
 }
 
 impl LayersThere {
-    /// Begins with the layers of the image `name`.
-    pub fn look(targets: &[Target], name: &str) -> Self {
+    /// Looks when `begin` is set, at the layers of the image `name` first.
+    pub fn look(targets: &[Target], name: &str, begin: &Arc<OnceLock<()>>) -> Self {
         let layouts = targets.iter().filter(|target| target.kind == Kind::Oci).map(|target| target.path.clone());
         let (layouts, name): (Vec<PathBuf>, String) = (layouts.collect(), name.to_owned());
         let enough = Arc::new(AtomicBool::new(false));
-        let seen = Arc::clone(&enough);
+        let (seen, begun) = (Arc::clone(&enough), Arc::clone(begin));
         let thread = std::thread::spawn(move || {
+            begun.wait();
             let _ = rustix::process::setpriority_process(None, 19);
             let mut held = layouts.iter().map(|layout| layout::layers_of(layout, &name, &seen));
             // What is to be in several must be in all of them.
             let first = held.next().unwrap_or_default();
             held.fold(first, |common, other| &common & &other)
         });
-        Self { enough, thread }
+        Self { begin: Arc::clone(begin), enough, thread }
     }
 
     /// Those that were found up to now.
     pub fn found(self) -> BTreeSet<Digest> {
         self.enough.store(true, Ordering::Relaxed);
+        let _ = self.begin.set(());
         self.thread.join().unwrap_or_default()
     }
 }

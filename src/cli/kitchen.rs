@@ -1,7 +1,7 @@
 //! What the commands that bake, or read what was locked, have in common.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use super::context::{Context, program};
@@ -30,6 +30,8 @@ pub struct Kitchen<'a> {
     /// Warnings that have been given.
     told: Mutex<BTreeSet<String>>,
     executor: Mutex<Option<Executor>>,
+    /// Set when the first tree is complete ([`Progress::Unpacked`]).
+    pub unpacked: Arc<OnceLock<()>>,
 }
 
 impl<'a> Kitchen<'a> {
@@ -45,6 +47,7 @@ impl<'a> Kitchen<'a> {
             turns: Turns::default(),
             told: Mutex::default(),
             executor: Mutex::default(),
+            unpacked: Arc::default(),
         })
     }
 
@@ -96,6 +99,9 @@ impl<'a> Kitchen<'a> {
         let executor = || self.executor();
         let fetching = Mutex::new(None);
         let progress = |progress: Progress| match progress {
+            Progress::Unpacked => {
+                let _ = self.unpacked.set(());
+            }
             Progress::Note(text) => self.warn(format!("{name}: {}", safe(&text))),
             Progress::Fetching { count, bytes } => {
                 *fetching.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), count, bytes));
@@ -191,7 +197,7 @@ fn show(context: &Context, name: &str, progress: Progress) {
             bars.spent(&format!("The script of {step} of {name} ran"), took);
         }
         // Told by whoever calls this.
-        Progress::Fetching { .. } | Progress::Fetched | Progress::Note(_) => {}
+        Progress::Fetching { .. } | Progress::Fetched | Progress::Note(_) | Progress::Unpacked => {}
         Progress::Configured { stage, scripts } => {
             bars.end(&format!("{name}: configuring {stage}"));
             bars.spent(&format!("Scripts of the {stage} of {name} ran"), scripts);

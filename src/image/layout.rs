@@ -73,7 +73,10 @@ pub fn write(store: &Store, root: &Root, folder: &Path, known: &BTreeSet<Digest>
         }
         write_file(&path, |file| store.copy_to(digest, file).map(drop))
     })?;
-    write_file(&folder.join("oci-layout"), |file| Ok(std::io::Write::write_all(file, MARKER)?))?;
+    let marker = folder.join("oci-layout");
+    if read_limited(&marker, MARKER.len() as u64).ok().as_deref() != Some(MARKER) {
+        write_file(&marker, |file| Ok(std::io::Write::write_all(file, MARKER)?))?;
+    }
     let index = index(root, others)?;
     write_file(&folder.join("index.json"), |file| Ok(std::io::Write::write_all(file, &index)?))
 }

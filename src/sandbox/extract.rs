@@ -12,7 +12,9 @@ use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid
 use rustix::io::Errno;
 
 use super::Extraction;
+use super::protocol::Checked;
 use super::tree::{Tree, empty, is_directory, remove, status};
+use crate::digest::Digest;
 use crate::error::{Context, Error, Kind as ErrorKind, Result};
 use crate::layer::entry::{WHITEOUT, normalize};
 use crate::layer::{Entry, Kind, Part};
@@ -24,10 +26,19 @@ const OPAQUE: &str = ".wh..wh..opq";
 /// How much of a file is in memory at once, in bytes: what a processor's own memory holds.
 const BUFFER: usize = 1 << 16;
 
-/// Places `layers` in order. The paths of the devices that this executor may not make are returned.
-pub(super) fn extract(tree: &Tree, store: &Store, layers: &[Extraction]) -> Result<Vec<String>> {
+/// What came of placing.
+#[derive(Debug, Default)]
+pub(super) struct Placed {
+    /// The paths of the devices that this executor may not make.
+    pub unmade: Vec<String>,
+    /// The streams that are to be checked later.
+    pub unchecked: Vec<Digest>,
+}
+
+/// Places `layers` in order.
+pub(super) fn extract(tree: &Tree, store: &Store, layers: &[Extraction], checked: Checked) -> Result<Placed> {
     let mut directories: BTreeMap<&str, &Entry> = BTreeMap::new();
-    let mut unmade = Vec::new();
+    let mut all = Placed::default();
     for layer in layers {
         remove_whiteouts(tree, layer)?;
         for directory in layer.directories.iter().filter(|directory| !layer.skip.contains(&directory.path)) {
@@ -37,17 +48,27 @@ pub(super) fn extract(tree: &Tree, store: &Store, layers: &[Extraction]) -> Resu
         // The largest first, so that no thread is left alone with it at the end.
         let mut parts: Vec<&Part> = layer.parts.iter().collect();
         parts.sort_by_key(|part| Reverse(part.tar_size));
-        let found: Result<Vec<Vec<String>>> =
-            parts.par_iter().with_max_len(1).map(|part| place_part(tree, store, part, layer)).collect();
-        unmade.extend(found?.into_iter().flatten());
+        let placed: Result<Vec<Placed>> =
+            parts.par_iter().with_max_len(1).map(|part| place_part(tree, store, part, layer, checked)).collect();
+        for placed in placed? {
+            all.unmade.extend(placed.unmade);
+            all.unchecked.extend(placed.unchecked);
+        }
     }
     // Children before parents: setting a child's time does not touch its parent, but a parent's mode may
     // bar the way where the worker's rights over foreign owners end.
-    for directory in directories.into_values().rev() {
-        finish_directory(tree, directory).context(|| format!("setting the directory /{}", directory.path))?;
+    let mut levels: BTreeMap<Reverse<usize>, Vec<&Entry>> = BTreeMap::new();
+    for directory in directories.into_values() {
+        let depth = directory.path.split('/').filter(|name| !name.is_empty()).count();
+        levels.entry(Reverse(depth)).or_default().push(directory);
     }
-    unmade.sort();
-    Ok(unmade)
+    for level in levels.into_values() {
+        level.into_par_iter().try_for_each(|directory| {
+            finish_directory(tree, directory).context(|| format!("setting the directory /{}", directory.path))
+        })?;
+    }
+    all.unmade.sort();
+    Ok(all)
 }
 
 /// Removes what the layer's whiteouts name, before anything of the layer itself is placed.
@@ -173,14 +194,20 @@ fn inflate(store: &Store, part: &Part) -> Result<Vec<u8>> {
 
 /// Places a part from its plain tar stream, if the store has kept that, and from its blob if that is not what it should
 /// be: what was placed then is placed again.
-fn place_part(tree: &Tree, store: &Store, part: &Part, layer: &Extraction) -> Result<Vec<String>> {
+fn place_part(tree: &Tree, store: &Store, part: &Part, layer: &Extraction, checked: Checked) -> Result<Placed> {
     if let Some(plain) = part.plain.filter(|plain| store.contains(plain)) {
-        let placed = store.read_through(&plain, |stream| place_stream(tree, part, layer, stream));
-        if placed.is_ok() || !part.is_compressed() {
-            return placed;
+        let later = checked == Checked::Later && part.is_compressed();
+        let place = |stream: &mut dyn Read| place_stream(tree, part, layer, stream);
+        let placed = if later { place(&mut store.open_unchecked(&plain)?) } else { store.read_through(&plain, place) };
+        match placed {
+            Ok(unmade) => return Ok(Placed { unmade, unchecked: later.then_some(plain).into_iter().collect() }),
+            Err(error) if !part.is_compressed() => return Err(error),
+            Err(_) if later => drop(store.open_checked(&plain)),
+            Err(_) => {}
         }
     }
-    place_stream(tree, part, layer, &mut inflate(store, part)?.as_slice())
+    let unmade = place_stream(tree, part, layer, &mut inflate(store, part)?.as_slice())?;
+    Ok(Placed { unmade, unchecked: Vec::new() })
 }
 
 fn place_stream(tree: &Tree, part: &Part, layer: &Extraction, stream: &mut dyn Read) -> Result<Vec<String>> {

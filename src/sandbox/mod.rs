@@ -7,6 +7,7 @@
 //!
 //! It knows entries, parts and the store. It may not know packages, images, or why a program is run.
 
+mod check;
 mod confine;
 mod device;
 mod executor;

@@ -32,7 +32,12 @@ pub(super) enum Request<'a> {
     Setup(Setup),
     /// The user and group ids of the worker's user namespace have been mapped.
     Mapped,
-    Extract(Cow<'a, [Extraction]>),
+    Extract {
+        layers: Cow<'a, [Extraction]>,
+        checked: Checked,
+    },
+    /// Waits until what was placed before it was checked has been.
+    Check,
     /// Path, mode, time and length of each file; the contents are the bulk.
     Write(Vec<(String, u32, Option<u64>, u64)>),
     Read(String),
@@ -79,6 +84,15 @@ pub(super) enum Request<'a> {
     Finish {
         keep: bool,
     },
+}
+
+/// When the streams that parts are placed from are compared with their digests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Checked {
+    /// As they are read.
+    Placing,
+    /// Beside what is done next, as far as there is something else to place from if one is not right.
+    Later,
 }
 
 /// What a program in the foreground has to do with kiln's terminal.

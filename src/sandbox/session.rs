@@ -8,7 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process;
 
-use super::protocol::{Reply, Request, Setup, receive, send};
+use super::protocol::{Checked, Reply, Request, Setup, receive, send};
 use super::{
     Change, Command, Executor, Extraction, ForegroundCommand, Options, Output, Signals, WORKER_ARGUMENT, executor,
     foreground,
@@ -23,9 +23,12 @@ use crate::layer::{Entry, Part};
 /// if that failed. After a method failed because the worker has gone, all others fail as well.
 #[derive(Debug)]
 pub struct Session {
-    worker: process::Child,
+    /// `None` once nobody has to wait for it any more.
+    worker: Option<process::Child>,
     /// `None` once the worker has been told to end.
     stream: Option<UnixStream>,
+    /// Whether the tree is in memory that is the worker's alone.
+    in_memory: bool,
 }
 
 impl Session {
@@ -61,6 +64,7 @@ impl Session {
             jobs: options.jobs,
             in_memory: options.in_memory && executor != Executor::Chroot,
         };
+        session.in_memory = setup.in_memory;
         session.set_up(setup).context(|| format!("starting a sandbox ({executor})"))?;
         Ok(session)
     }
@@ -81,13 +85,13 @@ impl Session {
         // SAFETY: `keep_open` makes one system call and nothing else.
         unsafe { command.pre_exec(keep_open) };
         let worker = command.spawn().context(|| format!("starting {} as a sandbox's worker", program.display()))?;
-        Ok(Self { worker, stream: Some(ours) })
+        Ok(Self { worker: Some(worker), stream: Some(ours), in_memory: false })
     }
 
     fn set_up(&mut self, setup: Setup) -> Result<()> {
         match self.ask(&Request::Setup(setup), &[])? {
             (Reply::Unmapped, _) => {
-                executor::map_ids(self.worker.id())?;
+                executor::map_ids(self.worker.as_ref().ok_or_else(gone)?.id())?;
                 self.done(&Request::Mapped)
             }
             (Reply::Done, _) => Ok(()),
@@ -98,8 +102,27 @@ impl Session {
     /// Places `layers` in order; what a layer's whiteouts name is removed before. Returns the paths of the
     /// devices that could not be made: in a user namespace, none can.
     pub fn extract(&mut self, layers: &[Extraction]) -> Result<Vec<String>> {
-        match self.ask(&Request::Extract(Cow::Borrowed(layers)), &[])? {
+        self.place(layers, Checked::Placing)
+    }
+
+    /// Like [`Session::extract`], but what is placed may not be what it should be before [`Session::check`] has said so:
+    /// hashing it takes as long as placing it, and programs that run one after another leave a processor free for that.
+    pub fn extract_ahead(&mut self, layers: &[Extraction]) -> Result<Vec<String>> {
+        self.place(layers, Checked::Later)
+    }
+
+    fn place(&mut self, layers: &[Extraction], checked: Checked) -> Result<Vec<String>> {
+        match self.ask(&Request::Extract { layers: Cow::Borrowed(layers), checked }, &[])? {
             (Reply::Names(unmade), _) => Ok(unmade),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Whether all that was placed was what it should be. What was not is no longer in the store, and placing the same
+    /// again takes something else.
+    pub fn check(&mut self) -> Result<bool> {
+        match self.ask(&Request::Check, &[])? {
+            (Reply::Exists(sound), _) => Ok(sound),
             _ => Err(unexpected()),
         }
     }
@@ -232,7 +255,14 @@ impl Session {
 
     /// Ends everything in the sandbox and removes the tree; `place` is empty again.
     pub fn finish(mut self) -> Result<()> {
-        self.done(&Request::Finish { keep: false })
+        self.done(&Request::Finish { keep: false })?;
+        if self.in_memory {
+            // All programs have ended. What is left is the kernel's, which frees the tree's memory before it says that
+            // the worker has ended.
+            let worker = self.worker.take();
+            std::thread::spawn(move || worker.map(|mut worker| worker.wait()));
+        }
+        Ok(())
     }
 
     /// Ends everything in the sandbox and leaves the tree, as the directory `root` in `place`.
@@ -266,7 +296,9 @@ impl Drop for Session {
     fn drop(&mut self) {
         // The end of the stream tells the worker to end, whatever it is doing.
         self.stream = None;
-        let _ = self.worker.wait();
+        if let Some(worker) = &mut self.worker {
+            let _ = worker.wait();
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{AtFlags, Timespec, Timestamps};
@@ -20,6 +21,7 @@ use rustix::mount::UnmountFlags;
 use rustix::process::{Pid, Resource, Rlimit, Signal, WaitOptions};
 use rustix::thread::{Gid, Uid, UnshareFlags};
 
+use super::check::Check;
 use super::device::Devices;
 use super::inside::{Foreground, Plan, STATUS};
 use super::protocol::{Failure, Reply, Request, Setup, Terminal, receive, send};
@@ -270,8 +272,10 @@ fn watch(stream: &UnixStream) -> Result<()> {
 pub(super) struct Worker {
     setup: Setup,
     tree: Tree,
-    store: Store,
+    store: Arc<Store>,
     mark: Option<Snapshot>,
+    /// What was placed and is being checked.
+    checks: Vec<Check>,
     /// `None` where namespaces give programs their devices.
     devices: Option<Devices>,
 }
@@ -283,7 +287,7 @@ impl Worker {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(setup.jobs);
         pool.build_global().context(|| "starting threads")?;
         let tree = Tree::open(&root(setup))?;
-        let store = Store::open(&setup.store)?;
+        let store = Arc::new(Store::open(&setup.store)?);
         let devices = if setup.executor == Executor::Chroot {
             rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
             Some(Devices::new(&beside(setup))?)
@@ -291,13 +295,18 @@ impl Worker {
             mounts::stage(&beside(setup))?;
             None
         };
-        Ok(Self { setup: setup.clone(), tree, store, mark: None, devices })
+        Ok(Self { setup: setup.clone(), tree, store, mark: None, checks: Vec::new(), devices })
     }
 
     fn answer(&mut self, request: Request<'_>, bulk: &[u8], stream: &mut UnixStream) -> Result<(Reply, Vec<u8>)> {
         let tree = &self.tree;
         let reply = match request {
-            Request::Extract(layers) => Reply::Names(extract::extract(tree, &self.store, &layers)?),
+            Request::Extract { layers, checked } => {
+                let placed = extract::extract(tree, &self.store, &layers, checked)?;
+                self.checks.push(Check::start(&self.store, placed.unchecked)?);
+                Reply::Names(placed.unmade)
+            }
+            Request::Check => Reply::Exists(self.check()),
             Request::Write(files) => write(tree, &files, bulk)?,
             Request::Read(path) => {
                 let content = tree.read(&path)?;
@@ -345,6 +354,15 @@ impl Worker {
             }
         };
         Ok((reply, Vec::new()))
+    }
+
+    /// Whether all that was placed was right.
+    fn check(&mut self) -> bool {
+        let mut sound = true;
+        for check in self.checks.drain(..) {
+            sound &= check.wait();
+        }
+        sound
     }
 
     /// Does `action` while the tree has its mount points, or its devices.

@@ -1,13 +1,19 @@
 //! Packages whose scripts run, on the smallest base there is (`support/tiny.rs`).
 
 use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use insta::assert_snapshot;
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::store::files;
 use crate::support::context::{TestContext, definition, here, not_run, package_with};
 use crate::support::tiny;
+
+/// What a file of the base says.
+const MOTTO: &[u8] = b"what is built twice is the same twice\n";
 
 /// An environment `api` of the base and the package `daemon` with this `postinst`; `None`, said, where no
 /// script can run.
@@ -15,6 +21,9 @@ fn daemon(postinst: &str) -> Option<TestContext> {
     let script = format!("#!/bin/sh\nset -e\n{postinst}\n");
     let context = TestContext::new(&[
         tiny::essential()?,
+        package_with("motto", "1", &[("Essential", "yes")], |deb| {
+            deb.dir("./etc/", 0o755).file("./etc/motto", MOTTO).member("md5sums", 0o644, "")
+        }),
         package_with("daemon", "1", &[], |deb| deb.member("postinst", 0o755, &script)),
     ]);
     context.write("envs/base.toml", define(&[]));
@@ -62,6 +71,32 @@ fn scripts_run_and_what_they_make_is_there() {
     made
     ");
     assert_eq!(left(&context), 0);
+}
+
+/// What a tree is put together from is checked while scripts run: what these make of it then does not count.
+#[test]
+fn scripts_that_ran_on_damaged_files_run_again() {
+    let Some(context) = daemon("cat /etc/motto >/etc/seen") else { return };
+    let (store, aside) = (context.store(), context.store().with_extension("aside"));
+    let copy = |from: &Path, to: &Path| {
+        assert!(Command::new("cp").args(["-a", "--"]).args([from, to]).status().unwrap().success());
+    };
+    copy(&store, &aside);
+    context.ok(&["build", "api"]);
+    fs::remove_dir_all(&store).unwrap();
+    copy(&aside, &store);
+    let at = |bytes: &[u8]| bytes.windows(MOTTO.len()).position(|window| window == MOTTO);
+    let streams: Vec<PathBuf> =
+        files(&store.join("blobs")).into_iter().filter(|path| at(&fs::read(path).unwrap()).is_some()).collect();
+    let [stream] = &streams[..] else { panic!("the base's plain stream is one of {streams:?}") };
+    let mut bytes = fs::read(stream).unwrap();
+    let at = at(&bytes).unwrap();
+    bytes[at] ^= 1;
+    fs::write(stream, &bytes).unwrap();
+    // Another image than before would be an error.
+    context.ok(&["build", "api", "--locked"]);
+    assert_eq!(context.ok(&["run", "api", "--", "cat", "/etc/seen"]).stdout.as_bytes(), MOTTO);
+    assert_ne!(fs::read(stream).ok(), Some(bytes), "it was not set aside");
 }
 
 #[test]

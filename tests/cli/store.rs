@@ -20,7 +20,8 @@ fn locked() -> TestContext {
     context
 }
 
-fn files(folder: &Path) -> Vec<PathBuf> {
+/// All files below a folder, sorted.
+pub fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

@@ -367,6 +367,17 @@ fn a_damaged_plain_stream_does_no_harm() {
             assert_eq!(session.read(&path).unwrap().unwrap(), name.as_bytes(), "{path}");
         }
         assert!(!fixture.store.contains(&part.plain.unwrap()), "{executor}: it was not set aside");
+        // Placed ahead, it is found later, and the next attempt does without it.
+        let name = format!("{executor} ahead whole!");
+        let part = plain(&name).compressed(&fixture.store).unwrap();
+        damage(&part);
+        let layer = Extraction { parts: vec![part.clone()], ..Extraction::default() };
+        for sound in [false, true] {
+            session.extract_ahead(std::slice::from_ref(&layer)).unwrap();
+            assert_eq!(session.check().unwrap(), sound, "{executor}");
+            assert!(!fixture.store.contains(&part.plain.unwrap()), "{executor}: it was not set aside");
+        }
+        assert_eq!(session.read(&format!("var/{name}2")).unwrap().unwrap(), name.as_bytes());
         // Where there is nothing else, it is said.
         let part = plain(&format!("{executor} alone whole!"));
         damage(&part);

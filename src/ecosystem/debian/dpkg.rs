@@ -64,7 +64,7 @@ impl Unpacked {
 
     /// Whether unpacking it or configuring it runs a script.
     pub fn has_scripts(&self) -> bool {
-        ["preinst", "postinst"].iter().any(|script| self.members.contains_key(*script))
+        has_scripts(&self.members)
     }
 
     fn stanza(&self, state: State) -> String {
@@ -90,6 +90,11 @@ impl Unpacked {
         stanza.push('\n');
         stanza
     }
+}
+
+/// Whether there is one among the members of a control archive that unpacking or configuring runs.
+pub fn has_scripts(members: &BTreeMap<String, Member>) -> bool {
+    ["preinst", "postinst"].iter().any(|script| members.contains_key(*script))
 }
 
 /// What the database holds already, for a stage that adds to it.

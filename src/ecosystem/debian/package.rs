@@ -6,7 +6,7 @@ use std::io::Read;
 use md5::{Digest as _, Md5};
 
 use super::deb::Control;
-use super::dpkg::{Member, Unpacked};
+use super::dpkg::{self, Member, Unpacked};
 use super::exclusions::Exclusions;
 use super::part::{DebPart, PartOptions, compressed_deb_part, deb_part, plain_deb_part};
 use crate::digest::Digest;
@@ -65,10 +65,8 @@ pub fn compressed_part(store: &Store, locked: &Locked<'_>, exclusions: &Exclusio
 /// The package with what dpkg is told of it. The archive must say of itself what the lock says of it.
 pub fn stage_package(store: &Store, locked: &Locked<'_>, deb: &DebPart) -> Result<StagePackage> {
     let what = || format!("reading the control archive of `{}` {}", locked.name, locked.version);
-    let bytes = store.read(&deb.control).context(what)?;
-    let control = Control::read(&bytes).context(what)?;
+    let (control, mut members) = control(store, deb).context(what)?;
     control.check_identity(locked.name, locked.version, locked.architecture)?;
-    let mut members = members(&bytes).context(what)?;
     let paragraph = members.remove("control").ok_or_else(|| Error::new("it has no `control` file")).context(what)?;
     let conffiles = deb.conffiles.iter().filter_map(|conffile| {
         // What is to be removed by upgrades is noted as dpkg notes it when there was nothing before.
@@ -98,6 +96,13 @@ pub fn stage_package(store: &Store, locked: &Locked<'_>, deb: &DebPart) -> Resul
     })
 }
 
+/// What the package's control archive says, and its members.
+fn control(store: &Store, deb: &DebPart) -> Result<(Control, BTreeMap<String, Member>)> {
+    let bytes = store.read(&deb.control)?;
+    let control = Control::read(&bytes)?;
+    Ok((control, members(&bytes)?))
+}
+
 /// What the package ships, in the order of dpkg's list: it makes symbolic links last.
 fn listed(deb: &DebPart) -> Vec<String> {
     let links = deb.part.entries.iter().filter(|entry| matches!(entry.kind, Kind::Symlink { .. }));
@@ -118,9 +123,10 @@ fn md5sums(store: &Store, deb: &DebPart) -> Result<String> {
     if deb.part.entries.is_empty() {
         return Ok(String::new());
     }
-    let content: Box<dyn Read> = match deb.part.plain {
-        Some(plain) => Box::new(store.open_checked(&plain)?),
-        None => Box::new(gzip::reader(store.open_checked(&deb.part.content)?)),
+    let content: Box<dyn Read> = match deb.part.plain.map(|plain| store.open_checked(&plain)) {
+        Some(Ok(plain)) => Box::new(plain),
+        Some(Err(error)) if !deb.part.is_compressed() => return Err(error),
+        _ => Box::new(gzip::reader(store.open_checked(&deb.part.content)?)),
     };
     let mut reader = tar::Reader::new(content);
     let mut sums: BTreeMap<String, String> = BTreeMap::new();
@@ -148,18 +154,19 @@ fn md5sums(store: &Store, deb: &DebPart) -> Result<String> {
 
 /// The SHA-256 over a package's scripts, each with its name and length before it; none if it has none
 /// that would run when it is installed.
-pub fn scripts(package: &Unpacked) -> Option<Digest> {
-    if !package.has_scripts() {
-        return None;
+pub fn scripts(store: &Store, locked: &Locked<'_>, deb: &DebPart) -> Result<Option<Digest>> {
+    let (_, members) = control(store, deb).context(|| locked.reading())?;
+    if !dpkg::has_scripts(&members) {
+        return Ok(None);
     }
     let mut bytes = Vec::new();
     for name in ["config", "postinst", "preinst", "triggers"] {
-        if let Some(member) = package.members.get(name) {
+        if let Some(member) = members.get(name) {
             bytes.extend(format!("{name} {}\n", member.content.len()).bytes());
             bytes.extend(&member.content);
         }
     }
-    Some(Digest::of(&bytes))
+    Ok(Some(Digest::of(&bytes)))
 }
 
 /// The members of a plain control archive, with their times. [`Control::read`] has checked it.

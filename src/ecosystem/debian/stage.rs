@@ -36,6 +36,8 @@ pub struct Stage<'a> {
     pub kept: &'a Ids,
     /// The newest modification time among the stage's artifacts and those below, in seconds since 1970.
     pub epoch: u64,
+    /// Whether what the tree is put together from is checked while scripts run, and not before.
+    pub ahead: bool,
 }
 
 /// What a stage gave.
@@ -55,8 +57,20 @@ pub struct Configured {
     pub scripts: Duration,
 }
 
-/// Configures a stage in a session whose tree is empty.
-pub fn configure(session: &mut Session, stage: &Stage<'_>) -> Result<Configured> {
+/// Configures a stage in a session whose tree is empty. `None` if scripts have run ahead on something that was not what
+/// it should be. `unpacked` is called when the tree is complete: from then on scripts run, one after another.
+pub fn configure(session: &mut Session, stage: &Stage<'_>, unpacked: &dyn Fn()) -> Result<Option<Configured>> {
+    let configured = run(session, stage, unpacked);
+    // Whatever came of it, a failure too, came of what was placed.
+    match session.check() {
+        Ok(true) => configured.map(Some),
+        Ok(false) => Ok(None),
+        // A worker that has gone has failed before.
+        Err(error) => configured.and(Err(error)),
+    }
+}
+
+fn run(session: &mut Session, stage: &Stage<'_>, unpacked: &dyn Fn()) -> Result<Configured> {
     let mut runner = Runner {
         session,
         stage,
@@ -69,12 +83,13 @@ pub fn configure(session: &mut Session, stage: &Stage<'_>) -> Result<Configured>
         took: 0,
         before: None,
     };
-    runner.session.extract(stage.below).context(|| "putting the tree below together")?;
+    runner.extract(stage.below).context(|| "putting the tree below together")?;
     if stage.configured.is_empty() {
         runner.first()?
     } else {
         runner.further()?
     }
+    unpacked();
     runner.configure_all()?;
     runner.finish()
 }
@@ -101,6 +116,11 @@ struct Runner<'a> {
 }
 
 impl<'a> Runner<'a> {
+    fn extract(&mut self, layers: &[Extraction]) -> Result<()> {
+        let extract = if self.stage.ahead { Session::extract_ahead } else { Session::extract };
+        extract(self.session, layers).map(drop)
+    }
+
     /// Unpacks a base. Below it there is no shell yet: its preinst scripts can only run once it is there.
     fn first(&mut self) -> Result<()> {
         let all: Vec<&StagePackage> = self.stage.packages.iter().collect();
@@ -153,7 +173,7 @@ impl<'a> Runner<'a> {
         self.place_diverted(now)?;
         let parts = now.iter().map(|package| (&package.part, self.placed.leave_out.get(&package.unpacked.name)));
         let placement = placement(known.iter().map(String::as_str), parts);
-        self.session.extract(&placement).context(|| "unpacking the stage's packages")?;
+        self.extract(&placement).context(|| "unpacking the stage's packages")?;
         self.place_through(now)?;
         let paths = |layer: &Extraction| -> Vec<String> {
             let entries = layer.parts.iter().flat_map(|part| &part.entries);

@@ -131,7 +131,7 @@ fn deb(world: &World, bytes: &[u8]) -> Outcome {
     same("the part of a package", &part, &again)?;
     let locked = package::Locked { name: "a", version: "1.0-1", architecture: "amd64", sha256 };
     if let Some(stage) = printable(package::stage_package(&world.store, &locked, &part)) {
-        let _ = package::scripts(&stage.unpacked);
+        let _ = printable(package::scripts(&world.store, &locked, &part));
         let _ = printable(overlap::place(&[], &[&stage], &[], &BTreeSet::from(["usr/lib"])));
         let existing = dpkg::Existing::default();
         let _ = printable(dpkg::database(&existing, &[stage.unpacked], dpkg::State::Unpacked, 1));
