@@ -186,7 +186,7 @@ pub fn in_tree<T>(graph: &Graph<'_>, layers: &[Extraction], act: impl FnOnce(&mu
     };
     let mut session = Session::start(executor, scratch.path(), &options)?;
     let done = act(&mut session);
-    graph.end(session, scratch);
+    graph.bakery.endings.end(session, scratch);
     done
 }
 

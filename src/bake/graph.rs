@@ -4,9 +4,6 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::thread::JoinHandle;
-
-use tempfile::TempDir;
 
 use super::bins::Bin;
 use super::making::{Arriving, Making, Message, Ready, Step, Waiting};
@@ -18,7 +15,6 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::layer::Part;
 use crate::lock::{LayerOutput, Lockfile, PlatformLock, PlatformPackage};
 use crate::net::Download;
-use crate::sandbox::Session;
 
 /// One image being baked.
 pub struct Graph<'a> {
@@ -34,8 +30,6 @@ pub struct Graph<'a> {
     made: Mutex<BTreeSet<Digest>>,
     /// Set when a stage is unpacked, or none will be.
     pub unpacked: OnceLock<()>,
-    /// Sandboxes that are being cleared away while other work goes on.
-    ending: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl<'a> Graph<'a> {
@@ -55,7 +49,6 @@ impl<'a> Graph<'a> {
             others,
             made: Mutex::default(),
             unpacked: OnceLock::new(),
-            ending: Mutex::default(),
         })
     }
 
@@ -259,27 +252,9 @@ impl<'a> Graph<'a> {
         layers.iter().filter(|layer| !made.contains(&layer.digest)).count()
     }
 
-    /// Clears a sandbox away beside other work: removing a tree takes as long as a layer.
-    pub fn end(&self, session: Session, scratch: TempDir) {
-        let clear = move || {
-            // A tree that could not be removed is collected later; what was baked does not suffer from it.
-            let _ = session.finish();
-            drop(scratch);
-        };
-        self.ending.lock().unwrap_or_else(PoisonError::into_inner).push(std::thread::spawn(clear));
-    }
-
     /// The bin of a package.
     pub fn bin(ready: &Ready<'_>) -> Bin {
         Bin::of(ready.package.base, &ready.package.source, ready.deb.part.tar_size)
-    }
-}
-
-impl Drop for Graph<'_> {
-    fn drop(&mut self) {
-        for ending in self.ending.get_mut().unwrap_or_else(PoisonError::into_inner).drain(..) {
-            let _ = ending.join();
-        }
     }
 }
 

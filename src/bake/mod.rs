@@ -9,6 +9,7 @@ mod base_image;
 mod bins;
 mod compare;
 mod compose;
+mod endings;
 mod graph;
 mod languages;
 mod making;
@@ -37,6 +38,7 @@ use crate::store::Store;
 
 pub use compare::{Difference, compare};
 pub use compose::{LOCK_PATH, platform as oci_platform};
+pub use endings::Endings;
 pub use making::Turns;
 pub use owners::{Touch, Trace};
 pub use stages::StageResult;
@@ -64,6 +66,8 @@ pub struct Bakery<'a> {
     pub tree_memory: u64,
     /// Shared by images that are baked at once.
     pub turns: &'a Turns,
+    /// Shared by all: what is cleared away while other images, and layouts, are written.
+    pub endings: &'a Endings,
 }
 
 impl std::fmt::Debug for Bakery<'_> {

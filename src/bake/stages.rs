@@ -204,7 +204,7 @@ fn configure(graph: &Graph<'_>, inputs: &Inputs<'_>, epoch: u64) -> Result<Confi
     loop {
         let (mut session, scratch) = session.take().map_or_else(|| start(graph, inputs, executor), Ok)?;
         let configured = stage::configure(&mut session, &stage, &unpacked);
-        graph.end(session, scratch);
+        graph.bakery.endings.end(session, scratch);
         if let Some(configured) = configured? {
             return Ok(configured);
         }

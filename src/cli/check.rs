@@ -105,6 +105,7 @@ fn again(kitchen: &Kitchen<'_>, lockfile: &Lockfile, lock: &PlatformLock, execut
             .or_else(|_| fs::copy(&source, &target).map(drop))
             .context(|| format!("copying {} to {}", source.display(), target.display()))?;
     }
+    let endings = bake::Endings::default();
     // What a script writes down of the time in seconds is to differ.
     std::thread::sleep(Duration::from_millis(1100));
     // One of them waits for the others: baking is started from a thread that does no work itself.
@@ -123,6 +124,7 @@ fn again(kitchen: &Kitchen<'_>, lockfile: &Lockfile, lock: &PlatformLock, execut
             // On another file system: what lists a folder finds another order.
             tree_memory: 0,
             turns: &bake::Turns::default(),
+            endings: &endings,
         };
         pool.install(|| outcome(&bakery, lockfile, lock))
     });

@@ -8,7 +8,7 @@ use super::context::{Context, program};
 use super::errors::safe;
 use super::lock::{Comparison, compare, locked, stale_error};
 use super::output::{bytes, count};
-use crate::bake::{Bakery, Progress, Turns};
+use crate::bake::{Bakery, Endings, Progress, Turns};
 use crate::ecosystem::debian::sources::Sources;
 use crate::error::{Error, Result};
 use crate::lock::{Artifact, Blob, Lockfile, Package, Reason};
@@ -21,6 +21,8 @@ use crate::workspace::Workspace;
 /// What commands that read locks and bake have in common.
 #[derive(Debug)]
 pub struct Kitchen<'a> {
+    /// The first to be dropped.
+    endings: Endings,
     pub context: &'a Context,
     pub workspace: &'a Workspace,
     pub store: Store,
@@ -39,6 +41,7 @@ impl<'a> Kitchen<'a> {
         let sources = context.sources(Some(workspace))?;
         let client = context.client(&sources)?;
         Ok(Self {
+            endings: Endings::default(),
             context,
             workspace,
             store: context.store()?,
@@ -127,6 +130,7 @@ impl<'a> Kitchen<'a> {
             progress: &progress,
             tree_memory: self.context.tree_memory(),
             turns: &self.turns,
+            endings: &self.endings,
         })
     }
 }

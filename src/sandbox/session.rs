@@ -23,12 +23,9 @@ use crate::layer::{Entry, Part};
 /// if that failed. After a method failed because the worker has gone, all others fail as well.
 #[derive(Debug)]
 pub struct Session {
-    /// `None` once nobody has to wait for it any more.
-    worker: Option<process::Child>,
+    worker: process::Child,
     /// `None` once the worker has been told to end.
     stream: Option<UnixStream>,
-    /// Whether the tree is in memory that is the worker's alone.
-    in_memory: bool,
 }
 
 impl Session {
@@ -64,7 +61,6 @@ impl Session {
             jobs: options.jobs,
             in_memory: options.in_memory && executor != Executor::Chroot,
         };
-        session.in_memory = setup.in_memory;
         session.set_up(setup).context(|| format!("starting a sandbox ({executor})"))?;
         Ok(session)
     }
@@ -85,13 +81,13 @@ impl Session {
         // SAFETY: `keep_open` makes one system call and nothing else.
         unsafe { command.pre_exec(keep_open) };
         let worker = command.spawn().context(|| format!("starting {} as a sandbox's worker", program.display()))?;
-        Ok(Self { worker: Some(worker), stream: Some(ours), in_memory: false })
+        Ok(Self { worker, stream: Some(ours) })
     }
 
     fn set_up(&mut self, setup: Setup) -> Result<()> {
         match self.ask(&Request::Setup(setup), &[])? {
             (Reply::Unmapped, _) => {
-                executor::map_ids(self.worker.as_ref().ok_or_else(gone)?.id())?;
+                executor::map_ids(self.worker.id())?;
                 self.done(&Request::Mapped)
             }
             (Reply::Done, _) => Ok(()),
@@ -255,14 +251,7 @@ impl Session {
 
     /// Ends everything in the sandbox and removes the tree; `place` is empty again.
     pub fn finish(mut self) -> Result<()> {
-        self.done(&Request::Finish { keep: false })?;
-        if self.in_memory {
-            // All programs have ended. What is left is the kernel's, which frees the tree's memory before it says that
-            // the worker has ended.
-            let worker = self.worker.take();
-            std::thread::spawn(move || worker.map(|mut worker| worker.wait()));
-        }
-        Ok(())
+        self.done(&Request::Finish { keep: false })
     }
 
     /// Ends everything in the sandbox and leaves the tree, as the directory `root` in `place`.
@@ -296,9 +285,7 @@ impl Drop for Session {
     fn drop(&mut self) {
         // The end of the stream tells the worker to end, whatever it is doing.
         self.stream = None;
-        if let Some(worker) = &mut self.worker {
-            let _ = worker.wait();
-        }
+        let _ = self.worker.wait();
     }
 }
 
