@@ -180,6 +180,7 @@ impl<'a> Graph<'a> {
             if let Ok(ready) = &ready {
                 self.unpacked.wait();
                 meanwhile(ready);
+                (self.bakery.progress)(Progress::Ahead);
             }
             let configured = configure.join().map_err(|_| Error::new("configuring packages ended unexpectedly"))?;
             Ok((ready?, configured?))

@@ -89,8 +89,8 @@ pub enum Progress {
     Part { name: String, total: usize },
     /// A stage's scripts begin to run.
     Configuring { stage: &'static str, packages: usize },
-    /// The tree of a stage is complete; from now on there is less to do than there are processors.
-    Unpacked,
+    /// All that needs no script is made; while scripts run, processors are free.
+    Ahead,
     /// A step's script begins to run.
     Running { step: String },
     /// A step's script has run; for how long.

@@ -199,7 +199,6 @@ fn configure(graph: &Graph<'_>, inputs: &Inputs<'_>, epoch: u64) -> Result<Confi
     };
     let unpacked = || {
         let _ = graph.unpacked.set(());
-        (graph.bakery.progress)(Progress::Unpacked);
     };
     loop {
         let (mut session, scratch) = session.take().map_or_else(|| start(graph, inputs, executor), Ok)?;

@@ -88,7 +88,7 @@ pub fn build(context: &Context, workspace: &Workspace, names: &[String], argumen
         }
     }
     let mut rows = Vec::new();
-    let mut there = (!targets.is_empty()).then(|| LayersThere::look(&targets, &names[0], &kitchen.unpacked));
+    let mut there = (!targets.is_empty()).then(|| LayersThere::look(&targets, &names[0], &kitchen.ahead));
     bake_all(&kitchen, &jobs, |job, images| {
         let mut lockfile = job.lockfile.clone();
         for (lock, (image, reuse)) in job.locks.iter().zip(&images) {

@@ -32,8 +32,8 @@ pub struct Kitchen<'a> {
     /// Warnings that have been given.
     told: Mutex<BTreeSet<String>>,
     executor: Mutex<Option<Executor>>,
-    /// Set when the first tree is complete ([`Progress::Unpacked`]).
-    pub unpacked: Arc<OnceLock<()>>,
+    /// Set when processors are free ([`Progress::Ahead`]).
+    pub ahead: Arc<OnceLock<()>>,
 }
 
 impl<'a> Kitchen<'a> {
@@ -50,7 +50,7 @@ impl<'a> Kitchen<'a> {
             turns: Turns::default(),
             told: Mutex::default(),
             executor: Mutex::default(),
-            unpacked: Arc::default(),
+            ahead: Arc::default(),
         })
     }
 
@@ -102,8 +102,8 @@ impl<'a> Kitchen<'a> {
         let executor = || self.executor();
         let fetching = Mutex::new(None);
         let progress = |progress: Progress| match progress {
-            Progress::Unpacked => {
-                let _ = self.unpacked.set(());
+            Progress::Ahead => {
+                let _ = self.ahead.set(());
             }
             Progress::Note(text) => self.warn(format!("{name}: {}", safe(&text))),
             Progress::Fetching { count, bytes } => {
@@ -201,7 +201,7 @@ fn show(context: &Context, name: &str, progress: Progress) {
             bars.spent(&format!("The script of {step} of {name} ran"), took);
         }
         // Told by whoever calls this.
-        Progress::Fetching { .. } | Progress::Fetched | Progress::Note(_) | Progress::Unpacked => {}
+        Progress::Fetching { .. } | Progress::Fetched | Progress::Note(_) | Progress::Ahead => {}
         Progress::Configured { stage, scripts } => {
             bars.end(&format!("{name}: configuring {stage}"));
             bars.spent(&format!("Scripts of the {stage} of {name} ran"), scripts);

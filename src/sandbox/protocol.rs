@@ -44,6 +44,8 @@ pub(super) enum Request<'a> {
     Remove(String),
     List(String),
     Exists(String),
+    /// Which of these exist.
+    Existing(Vec<String>),
     Symlink {
         path: String,
         target: String,

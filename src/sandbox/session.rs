@@ -171,6 +171,14 @@ impl Session {
         }
     }
 
+    /// Those of `paths` that exist, in their order.
+    pub fn existing(&mut self, paths: Vec<String>) -> Result<Vec<String>> {
+        match self.ask(&Request::Existing(paths), &[])? {
+            (Reply::Names(names), _) => Ok(names),
+            _ => Err(unexpected()),
+        }
+    }
+
     /// Makes a symbolic link, replacing anything but a directory. Missing directories are made.
     pub fn symlink(&mut self, path: &str, target: &str) -> Result<()> {
         self.done(&Request::Symlink { path: path.to_owned(), target: target.to_owned() })

@@ -314,6 +314,12 @@ impl Worker {
             }
             Request::Remove(path) => tree.remove(&path).map(|()| Reply::Done)?,
             Request::List(path) => Reply::Names(tree.list(&path)?),
+            Request::Existing(paths) => {
+                let exists: Vec<bool> = paths.iter().map(|path| tree.exists(path)).collect::<Result<_>>()?;
+                Reply::Names(
+                    paths.into_iter().zip(exists).filter(|(_, exists)| *exists).map(|(path, _)| path).collect(),
+                )
+            }
             Request::Exists(path) => Reply::Exists(tree.exists(&path)?),
             Request::Symlink { path, target } => tree.symlink(&path, &target).map(|()| Reply::Done)?,
             Request::Rename { from, to } => tree.rename(&from, &to).map(|()| Reply::Done)?,

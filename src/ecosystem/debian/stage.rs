@@ -197,20 +197,8 @@ impl<'a> Runner<'a> {
         let mut known: BTreeSet<String> = self.folders.iter().map(|path| (*path).to_owned()).collect();
         let wanted: BTreeSet<&'a str> =
             now.iter().flat_map(|package| &package.part.directories).map(|entry| entry.path.as_str()).collect();
-        let mut missing: Option<&str> = None;
-        for path in &wanted {
-            // In a folder that is not there is nothing.
-            let below =
-                missing.is_some_and(|folder| path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/')));
-            if below || known.contains(*path) {
-                continue;
-            }
-            if self.session.exists(path)? {
-                known.insert((*path).to_owned());
-            } else {
-                missing = Some(path);
-            }
-        }
+        let unknown = wanted.iter().filter(|path| !known.contains(**path)).map(|path| (*path).to_owned()).collect();
+        known.extend(self.session.existing(unknown)?);
         self.folders.extend(wanted);
         Ok(known)
     }
