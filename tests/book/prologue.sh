@@ -49,3 +49,24 @@ committed() {
     git add .
     git commit --quiet --message "The workspace"
 }
+
+# A Docker engine with folders of its own, in a mount namespace as `bin/podman` has it.
+docker_engine() {
+    local folder=$ENGINES_FOLDER
+    unshare --mount sh -c 'umount /sys/fs/cgroup/unified 2>/dev/null; exec "$0" "$@"' dockerd \
+        --data-root "$folder/docker" --exec-root "$folder/docker-run" --pidfile "$folder/docker.pid" \
+        --host "unix://$folder/docker.sock" --iptables=false --bridge=none --storage-driver=overlay2 \
+        >"$folder/docker.log" 2>&1 &
+    engine=$!
+    for _ in $(seq 300); do
+        if docker info >/dev/null 2>&1; then return 0; fi
+        sleep 0.1
+    done
+    cat "$folder/docker.log"
+    return 1
+}
+
+end_docker_engine() {
+    kill "$engine"
+    wait "$engine" || true
+}

@@ -27,8 +27,8 @@ pub struct Shell {
     /// Where what commands print is kept, and their exit codes.
     notes: PathBuf,
     script: PathBuf,
-    /// What podman keeps, on pages that use it.
-    podman: Option<TempDir>,
+    /// What podman and Docker keep, on pages that use them.
+    engines: Option<TempDir>,
 }
 
 impl Shell {
@@ -43,13 +43,13 @@ impl Shell {
             command.env(variable, folder.join(place));
         }
         // podman refuses a folder for what runs whose path has more than 50 characters.
-        let podman = tempfile::tempdir_in("/tmp").unwrap();
-        command.env("PODMAN_FOLDER", podman.path()).env("KILN", env!("CARGO_BIN_EXE_kiln"));
+        let engines = tempfile::tempdir_in("/tmp").unwrap();
+        command.env("ENGINES_FOLDER", engines.path()).env("KILN", env!("CARGO_BIN_EXE_kiln"));
         command.env("REPOSITORY", super::root());
         command.env("ARCHIVES", archives.unwrap_or_default());
         let wrappers = super::root().join("tests/book/bin").display().to_string();
         let mut shell = Self::new(command, &folder.join(name), &wrappers);
-        shell.podman = Some(podman);
+        shell.engines = Some(engines);
         shell
     }
 
@@ -67,7 +67,7 @@ impl Shell {
         }
         command.env("GIT_CONFIG_COUNT", "1");
         command.env("GIT_CONFIG_KEY_0", "init.defaultBranch").env("GIT_CONFIG_VALUE_0", "main");
-        Self { command, notes, script, podman: None }
+        Self { command, notes, script, engines: None }
     }
 
     /// Runs a page; fails at the first command that did not do what the page says.
@@ -103,10 +103,10 @@ impl Shell {
     }
     /// What podman has mounted would outlive the test.
     fn clean(&self) {
-        let Some(podman) = &self.podman else { return };
+        let Some(engines) = &self.engines else { return };
         for words in [&["rm", "--all", "--force", "--time", "1"][..], &["rmi", "--all", "--force"]] {
             let mut command = Command::new(super::root().join("tests/book/bin/podman"));
-            let _ = command.args(words).env("PODMAN_FOLDER", podman.path()).output();
+            let _ = command.args(words).env("ENGINES_FOLDER", engines.path()).output();
         }
     }
 }
