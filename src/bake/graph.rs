@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::bins::Bin;
@@ -162,7 +162,7 @@ impl<'a> Graph<'a> {
 
     /// Makes every package a part. `configure` runs beside that, on what has arrived, though it is not compressed yet.
     /// Once all are compressed, `meanwhile` is called with them; `configure` may still be running, but has something
-    /// unpacked: until then, every processor is needed for that.
+    /// unpacked: until then, every processor is needed for that. If it fails, nothing more is begun.
     pub fn prepare<T: Send>(
         &self,
         configure: impl FnOnce(Arriving<'a>) -> Result<T> + Send,
@@ -171,28 +171,39 @@ impl<'a> Graph<'a> {
         std::thread::scope(|threads| {
             let (base, all) = (mpsc::channel(), mpsc::channel());
             let arriving = Arriving { base: base.1, all: all.1 };
+            let (sender, receiver) = mpsc::channel();
+            let teller = sender.clone();
             let configure = threads.spawn(move || {
                 let configured = guarded(|| configure(arriving));
                 let _ = self.unpacked.set(());
+                if configured.is_err() {
+                    let _ = teller.send(Message::Stop);
+                }
                 configured
             });
-            let ready = self.parts(Waiting { base: base.0, all: all.0 });
+            let ready = self.parts(Waiting { base: base.0, all: all.0 }, &sender, &receiver);
             if let Ok(ready) = &ready {
                 self.unpacked.wait();
                 meanwhile(ready);
                 (self.bakery.progress)(Progress::Ahead);
             }
             let configured = configure.join().map_err(|_| Error::new("configuring packages ended unexpectedly"))?;
-            Ok((ready?, configured?))
+            // A failure of this one stops the other: it is the one to be told.
+            let configured = configured?;
+            Ok((ready?, configured))
         })
     }
 
     /// Every package as a part, in order. Parts are made as artifacts arrive; whoever waits gets them before they are
     /// compressed.
-    fn parts(&self, waiting: Waiting<'a>) -> Result<Vec<Ready<'a>>> {
+    fn parts(
+        &self,
+        waiting: Waiting<'a>,
+        sender: &Sender<Message<'a>>,
+        receiver: &Receiver<Message<'a>>,
+    ) -> Result<Vec<Ready<'a>>> {
         let turns = self.bakery.turns;
         let (mut reading, mut compressing) = (Some(turns.reading()), None);
-        let (sender, receiver) = mpsc::channel::<Message<'a>>();
         let mut making = Making::new(&self.order, waiting);
         std::thread::scope(|threads| {
             let there = sender.clone();

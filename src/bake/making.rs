@@ -84,6 +84,8 @@ pub enum Message<'a> {
     Plain(usize, Result<Ready<'a>>),
     /// A package has become a part.
     Part(usize, Result<Ready<'a>>),
+    /// Nobody needs parts any more, and whoever says so tells why.
+    Stop,
 }
 
 /// How far the packages of an image are.
@@ -136,6 +138,9 @@ impl<'a> Making<'a> {
                 self.under_way -= 1;
                 let ready = self.good(ready)?;
                 return Some(self.slots[index].insert(ready));
+            }
+            Message::Stop => {
+                self.good::<()>(Err(Error::new("making parts was stopped")));
             }
         }
         None
@@ -326,5 +331,26 @@ mod tests {
         assert!(making.is_done());
         assert_eq!(making.finish().unwrap_err().to_string(), "it is damaged");
         assert!(arriving.base().is_none() && arriving.all().is_none());
+    }
+
+    #[test]
+    fn what_nobody_needs_is_not_compressed() {
+        let packages = [package("a", true), package("b", false)];
+        let order: Vec<&PlatformPackage> = packages.iter().collect();
+        let (base, all) = (channel(), channel());
+        let mut making = Making::new(&order, Waiting { base: base.0, all: all.0 });
+        making.take(Message::Fetched(Ok(())));
+        for (index, package) in packages.iter().enumerate() {
+            making.take(Message::There(index));
+            assert_eq!(next(&mut making), Some((index, true)));
+            making.take(Message::Plain(index, Ok(ready(package, 1, false))));
+        }
+        assert_eq!(next(&mut making), Some((0, false)));
+        making.take(Message::Stop);
+        assert_eq!(next(&mut making), None);
+        assert!(!making.is_done(), "what was begun is ended");
+        making.take(Message::Part(0, Ok(ready(&packages[0], 1, true))));
+        assert!(making.is_done());
+        assert!(making.finish().is_err());
     }
 }
