@@ -7,8 +7,9 @@ use serde::Serialize;
 
 use super::Progress;
 use super::graph::Graph;
+use super::ground::in_memory;
 use super::plan::{Below, Folders, Planned, extractions};
-use super::stages::{StageResult, in_memory};
+use super::stages::StageResult;
 use crate::digest::Digest;
 use crate::ecosystem::debian::accounts::Ids;
 use crate::ecosystem::debian::script::{self, Script};
@@ -18,7 +19,7 @@ use crate::ecosystem::placing::Placing;
 use crate::error::{Context, Error, Result};
 use crate::layer::Part;
 use crate::lock::PlatformStep;
-use crate::sandbox::{Extraction, Options, Session};
+use crate::sandbox::{Extraction, Session};
 use crate::workspace::permissions;
 use crate::{FORMAT, canonical};
 
@@ -174,19 +175,10 @@ fn owner_ids(graph: &Graph<'_>, below: &Below<'_>, owner: &str) -> Result<(u32, 
 
 /// Calls `act` with a session for a tree of these layers, which is still empty.
 pub fn in_tree<T>(graph: &Graph<'_>, layers: &[Extraction], act: impl FnOnce(&mut Session) -> Result<T>) -> Result<T> {
-    let executor = (graph.bakery.executor)()?;
-    let scratch = graph.bakery.store.scratch()?;
-    let options = Options {
-        program: graph.bakery.program.clone(),
-        store: graph.bakery.store.root().to_owned(),
-        network: false,
-        binds: Vec::new(),
-        jobs: rayon::current_num_threads(),
-        in_memory: in_memory(graph.bakery.tree_memory, layers.iter().flat_map(|layer| &layer.parts)),
-    };
-    let mut session = Session::start(executor, scratch.path(), &options)?;
-    let done = act(&mut session);
-    graph.bakery.endings.end(session, scratch);
+    let in_memory = in_memory(graph.bakery.tree_memory, layers.iter().flat_map(|layer| &layer.parts));
+    let mut ground = (graph.bakery.start)(in_memory)?;
+    let done = act(&mut ground.session);
+    graph.bakery.endings.end(ground.session, ground.place);
     done
 }
 

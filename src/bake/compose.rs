@@ -8,6 +8,7 @@ use super::above::{self, Stack};
 use super::base_image;
 use super::bins::Bin;
 use super::graph::Graph;
+use super::ground::{self, Coming};
 use super::languages;
 use super::making::{Arriving, Ready};
 use super::owners::{self, Trace};
@@ -37,8 +38,7 @@ pub const LOCK_ANNOTATION: &str = "dev.kiln.layer.lock";
 type LeaveOut = BTreeMap<String, BTreeSet<String>>;
 
 /// Everything that an image is put together of.
-struct Composition<'a> {
-    ready: Vec<Ready<'a>>,
+struct Composition {
     /// The stages of packages and the scripts of steps, in order.
     stages: Vec<StageResult>,
     layers: Vec<Planned>,
@@ -49,41 +49,41 @@ struct Composition<'a> {
 
 /// Bakes the image.
 pub fn image(graph: &Graph<'_>) -> Result<Baked> {
-    let composition = composition(graph, true)?;
-    let (finished, observed) = rayon::join(
-        || finish(graph, &composition.layers, composition.epoch),
-        || observed(graph, &composition.ready, &composition.stages),
-    );
-    let ((image, layers), observed) = (finished?, observed?);
-    let lock = composition.lock;
+    let meanwhile = |ready: &[Ready<'_>]| {
+        early_layers(graph, ready);
+        languages::early(graph);
+        observed(graph, ready)
+    };
+    let (composition, observed) = composition(graph, meanwhile)?;
+    let (image, layers) = finish(graph, &composition.layers, composition.epoch)?;
+    let (lock, mut observed) = (composition.lock, observed?);
+    let all = lock.packages.iter().zip(&mut observed);
+    for (package, observed) in all.filter(|(package, _)| package.ecosystem == "debian") {
+        let diversions = composition.stages.iter().filter_map(|stage| stage.diversions.get(&package.name));
+        observed.diversions = diversions.flatten().cloned().collect();
+    }
     Ok(Baked { image, layers, lock: lock.digest()?, accounts: lock.accounts, observed })
 }
 
 /// The stages of the image, and what the scripts of its steps have changed, in order.
 pub fn stages(graph: &Graph<'_>) -> Result<Vec<StageResult>> {
-    Ok(composition(graph, false)?.stages)
+    Ok(composition(graph, |_| ())?.0.stages)
 }
 
 /// What the image's tree is made of, in order.
 pub fn tree(graph: &Graph<'_>) -> Result<Vec<Extraction>> {
-    Ok(plan::extractions(&composition(graph, false)?.layers))
+    Ok(plan::extractions(&composition(graph, |_| ())?.0.layers))
 }
 
 /// Whose a path of the image is.
 pub fn trace(graph: &Graph<'_>, path: &str) -> Result<Trace> {
-    let composition = composition(graph, false)?;
+    let (composition, ()) = composition(graph, |_| ())?;
     owners::trace(&composition.layers, &composition.stages, path)
 }
 
-/// Makes everything that the image is put together of; with `layers`, they are put together while scripts run.
-fn composition<'a>(graph: &Graph<'a>, layers: bool) -> Result<Composition<'a>> {
-    let meanwhile = |ready: &[Ready<'a>]| {
-        if layers {
-            early_layers(graph, ready);
-            languages::early(graph);
-        }
-    };
-    let (ready, configured) = graph.prepare(|arriving| configure(graph, &arriving), meanwhile)?;
+/// Makes everything that the image is put together of. `meanwhile` is called while scripts run ([`Graph::prepare`]).
+fn composition<'a, M>(graph: &Graph<'a>, meanwhile: impl FnOnce(&[Ready<'a>]) -> M) -> Result<(Composition, M)> {
+    let (ready, configured, meanwhile) = graph.prepare(|arriving| configure(graph, &arriving), meanwhile)?;
     let (mut stack, mut stages, lock) = match base_image::of(graph.bakery.store, &graph.lock.packages)? {
         Some(image) => (base_image::stack(graph, &image)?, Vec::new(), graph.lock.clone()),
         None => on_packages(graph, &ready, configured)?,
@@ -93,7 +93,7 @@ fn composition<'a>(graph: &Graph<'a>, layers: bool) -> Result<Composition<'a>> {
     above::steps(graph, &mut stack)?;
     stack.layers.push(lock_layer(graph, &lock, &stack.folders)?);
     stages.extend(stack.scripts);
-    Ok(Composition { ready, stages, layers: stack.layers, lock, epoch: stack.epoch })
+    Ok((Composition { stages, layers: stack.layers, lock, epoch: stack.epoch }, meanwhile))
 }
 
 /// What scripts have changed.
@@ -105,19 +105,39 @@ struct Configured {
 
 /// Runs the stages, each as soon as its packages are there. If these fail to come, who makes them says why.
 fn configure<'a>(graph: &Graph<'a>, arriving: &Arriving<'a>) -> Result<Configured> {
-    let mut configured = Configured::default();
     if base_image::package(&graph.lock.packages).is_some() {
-        return Ok(configured);
+        return Ok(Configured::default());
     }
-    if graph.lock.environment.debian.base != Base::None {
-        // Trying what this machine allows takes a moment. If it allows nothing, the stage says so.
-        let _ = (graph.bakery.executor)();
-        let Some(packages) = arriving.base() else { return Ok(configured) };
-        configured.base = Some(stages::base(graph, &packages)?);
+    if graph.lock.environment.debian.base == Base::None {
+        let Some(packages) = arriving.all() else { return Ok(Configured::default()) };
+        return Ok(Configured { base: None, last: Some(stages::without_base(graph, &packages)?) });
     }
-    let Some(packages) = arriving.all() else { return Ok(configured) };
-    configured.last = last_stage(graph, &packages, configured.base.as_ref())?;
-    Ok(configured)
+    let first = stages::first_tree(graph);
+    std::thread::scope(|threads| {
+        // Starting a sandbox, and trying what this machine allows, takes as long as reading the base.
+        let mut empty = first.map(|tree| threads.spawn(move || ground::early(graph, &tree)));
+        let Some(packages) = arriving.base() else { return Ok(Configured::default()) };
+        let base = stages::base(graph, &packages, &mut empty)?;
+        let last = if stages::has_rest(graph) { last_stage(graph, arriving, &packages, &base, empty)? } else { None };
+        Ok(Configured { base: Some(base), last })
+    })
+}
+
+/// The stage on top of the base. While its packages are still being read, the tree that they come upon is put together.
+fn last_stage<'a>(
+    graph: &Graph<'a>,
+    arriving: &Arriving<'a>,
+    packages: &[Ready<'a>],
+    base: &StageResult,
+    empty: Option<Coming<'_>>,
+) -> Result<Option<StageResult>> {
+    std::thread::scope(|threads| {
+        let ground = (!stages::is_rest_known(graph, base))
+            .then(|| threads.spawn(move || ground::on_base(graph, base, packages, empty)));
+        let Some(all) = arriving.all() else { return Ok(None) };
+        let rest: Vec<Ready<'_>> = all.into_iter().filter(|ready| !ready.package.base).collect();
+        stages::rest(graph, base, packages, &rest, &mut { ground }).map(Some)
+    })
 }
 
 /// The layers of Debian's packages and what their scripts have changed, the stages, and the lock as it is then.
@@ -168,7 +188,7 @@ fn settled_lock(graph: &Graph<'_>, last: Option<&StageResult>) -> PlatformLock {
 /// of another.
 fn early_layers(graph: &Graph<'_>, ready: &[Ready<'_>]) {
     let (base, rest): (Vec<Ready<'_>>, Vec<Ready<'_>>) = ready.iter().cloned().partition(|ready| ready.package.base);
-    let known = stages::known_base(graph, &base);
+    let known = stages::known_base(graph);
     let mut folders = Folders::default();
     let leave_out = known.as_ref().map(|stage| stage.leave_out.clone()).unwrap_or_default();
     for (packages, leave_out) in [(base, leave_out), (rest, LeaveOut::new())] {
@@ -182,16 +202,6 @@ fn early_layers(graph: &Graph<'_>, ready: &[Ready<'_>]) {
             folders.replace(&stage.part.directories);
         }
     }
-}
-
-/// The stage on top of the base, if there is anything to configure in it.
-fn last_stage(graph: &Graph<'_>, ready: &[Ready<'_>], base: Option<&StageResult>) -> Result<Option<StageResult>> {
-    let Some(base) = base else { return stages::without_base(graph, ready).map(Some) };
-    let (below, rest): (Vec<Ready<'_>>, Vec<Ready<'_>>) = ready.iter().cloned().partition(|ready| ready.package.base);
-    if rest.is_empty() && graph.lock.environment.users.is_empty() {
-        return Ok(None);
-    }
-    stages::rest(graph, base, &below, &rest).map(Some)
 }
 
 /// The layers of packages: each bin's parts, in the order of the packages.
@@ -279,8 +289,8 @@ fn finish(graph: &Graph<'_>, planned: &[Planned], epoch: u64) -> Result<(Image, 
     Ok((image, outputs))
 }
 
-/// What was seen of each package, in the order of the platform lock.
-fn observed(graph: &Graph<'_>, ready: &[Ready<'_>], stages: &[StageResult]) -> Result<Vec<Observed>> {
+/// What can be seen of each package without its scripts, in the order of the platform lock.
+fn observed(graph: &Graph<'_>, ready: &[Ready<'_>]) -> Result<Vec<Observed>> {
     graph
         .lock
         .packages
@@ -298,12 +308,7 @@ fn observed(graph: &Graph<'_>, ready: &[Ready<'_>], stages: &[StageResult]) -> R
                 size,
                 scripts: package::scripts(graph.bakery.store, &Graph::locked(package), &ready.deb)?,
                 licences: ready.deb.licences.clone(),
-                diversions: stages
-                    .iter()
-                    .filter_map(|stage| stage.diversions.get(&package.name))
-                    .flatten()
-                    .cloned()
-                    .collect(),
+                diversions: BTreeSet::new(),
             })
         })
         .collect()

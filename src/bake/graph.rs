@@ -163,11 +163,11 @@ impl<'a> Graph<'a> {
     /// Makes every package a part. `configure` runs beside that, on what has arrived, though it is not compressed yet.
     /// Once all are compressed, `meanwhile` is called with them; `configure` may still be running, but has something
     /// unpacked: until then, every processor is needed for that. If it fails, nothing more is begun.
-    pub fn prepare<T: Send>(
+    pub fn prepare<T: Send, M>(
         &self,
         configure: impl FnOnce(Arriving<'a>) -> Result<T> + Send,
-        meanwhile: impl FnOnce(&[Ready<'a>]),
-    ) -> Result<(Vec<Ready<'a>>, T)> {
+        meanwhile: impl FnOnce(&[Ready<'a>]) -> M,
+    ) -> Result<(Vec<Ready<'a>>, T, M)> {
         std::thread::scope(|threads| {
             let (base, all) = (mpsc::channel(), mpsc::channel());
             let arriving = Arriving { base: base.1, all: all.1 };
@@ -182,15 +182,17 @@ impl<'a> Graph<'a> {
                 configured
             });
             let ready = self.parts(Waiting { base: base.0, all: all.0 }, &sender, &receiver);
-            if let Ok(ready) = &ready {
+            let ready = ready.map(|ready| {
                 self.unpacked.wait();
-                meanwhile(ready);
+                let meanwhile = meanwhile(&ready);
                 (self.bakery.progress)(Progress::Ahead);
-            }
+                (ready, meanwhile)
+            });
             let configured = configure.join().map_err(|_| Error::new("configuring packages ended unexpectedly"))?;
             // A failure of this one stops the other: it is the one to be told.
             let configured = configured?;
-            Ok((ready?, configured))
+            let (ready, meanwhile) = ready?;
+            Ok((ready, configured, meanwhile))
         })
     }
 

@@ -11,6 +11,7 @@ mod compare;
 mod compose;
 mod endings;
 mod graph;
+mod ground;
 mod languages;
 mod making;
 mod owners;
@@ -19,7 +20,6 @@ mod sources;
 mod stages;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -33,12 +33,13 @@ use crate::error::Result;
 use crate::image::{ContainerConfig, Image};
 use crate::lock::{Artifact, Blob, LayerOutput, Lockfile, Package, PlatformLock, PlatformStep};
 use crate::net::{Client, Event, Request};
-use crate::sandbox::{Executor, Extraction};
+use crate::sandbox::Extraction;
 use crate::store::Store;
 
 pub use compare::{Difference, compare};
 pub use compose::{LOCK_PATH, platform as oci_platform};
 pub use endings::Endings;
+pub use ground::Ground;
 pub use making::Turns;
 pub use owners::{Touch, Trace};
 pub use stages::StageResult;
@@ -57,10 +58,8 @@ pub struct Bakery<'a> {
     pub candidates: &'a Candidates<'a>,
     /// Where what an artifact names may be had: the layers of an image.
     pub blob_candidates: &'a BlobCandidates<'a>,
-    /// Which executor runs scripts; decided when the first script has to run.
-    pub executor: &'a (dyn Fn() -> Result<Executor> + Sync),
-    /// The program that becomes the sandbox's worker.
-    pub program: PathBuf,
+    /// Starts a sandbox for scripts, in memory or not. Which executor it has is decided with the first.
+    pub start: &'a (dyn Fn(bool) -> Result<Ground> + Sync),
     pub progress: &'a (dyn Fn(Progress) + Sync),
     /// The largest tree, in bytes, that may live in memory while scripts run in it.
     pub tree_memory: u64,

@@ -3,10 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
-use tempfile::TempDir;
-
 use super::graph::Graph;
+use super::ground::{self, Coming, Ground, in_memory};
 use super::making::Ready;
 use super::{Progress, accounts};
 use crate::digest::Digest;
@@ -17,8 +15,10 @@ use crate::ecosystem::debian::stage::{self, Configured, Stage};
 use crate::error::{Context, Error, Result};
 use crate::layer::part::parents;
 use crate::layer::{Entry, Kind, Part, PartBuilder};
-use crate::sandbox::{Executor, Extraction, Options, Session, memory};
+use crate::lock::PlatformPackage;
+use crate::sandbox::Executor;
 use crate::{FORMAT, canonical};
+use serde::{Deserialize, Serialize};
 
 /// Where dpkg inside the image is told what was left out.
 const EXCLUSIONS: &str = "etc/dpkg/dpkg.cfg.d/kiln";
@@ -55,74 +55,135 @@ struct Key<'a> {
     format: u32,
     stage: &'a str,
     below: Option<Digest>,
-    packages: Vec<&'a Digest>,
+    packages: &'a [&'a Digest],
     exclude: &'a [String],
-    preseed: BTreeMap<String, String>,
-    accounts: BTreeMap<String, String>,
+    preseed: &'a BTreeMap<String, String>,
+    accounts: &'a BTreeMap<String, String>,
     /// Left out where there are none: it does not matter then.
     #[serde(skip_serializing_if = "Ids::is_empty")]
     kept: &'a Ids,
 }
 
 /// The base: the Essential set, configured.
-pub fn base(graph: &Graph<'_>, packages: &[Ready<'_>]) -> Result<StageResult> {
-    run(graph, &base_inputs(graph, packages, &Ids::default()))
+///
+/// If it has to run, it takes the sandbox that is on its way, as [`rest`] does.
+pub fn base(graph: &Graph<'_>, packages: &[Ready<'_>], ground: &mut Option<Coming<'_>>) -> Result<StageResult> {
+    run(graph, &Inputs::base(graph, &Ids::default()), &[], packages, ground)
 }
 
 /// The base's stage, if the store has it already.
-pub fn known_base(graph: &Graph<'_>, packages: &[Ready<'_>]) -> Option<StageResult> {
-    let none = Ids::default();
-    let key = key(graph, &base_inputs(graph, packages, &none), &none).ok()?;
-    graph.bakery.store.keyed("stage", &key)
+pub fn known_base(graph: &Graph<'_>) -> Option<StageResult> {
+    Inputs::base(graph, &Ids::default()).known(graph)
 }
 
-fn base_inputs<'a>(graph: &Graph<'_>, packages: &'a [Ready<'a>], kept: &'a Ids) -> Inputs<'a> {
-    let names: BTreeSet<&str> = packages.iter().map(|ready| ready.package.name.as_str()).collect();
-    let preseed = graph.lock.environment.debian.preseed.clone();
-    let preseed = preseed.into_iter().filter(|(question, _)| owned(question, &names)).collect();
-    Inputs { stage: "base", below: None, packages, configured: &[], preseed, accounts: BTreeMap::new(), kept }
-}
-
-/// Everything else, on top of the base.
+/// Everything else, on top of the base; the base may be placed in the sandbox that is on its way.
 pub fn rest(
     graph: &Graph<'_>,
     below: &StageResult,
     configured: &[Ready<'_>],
     packages: &[Ready<'_>],
+    ground: &mut Option<Coming<'_>>,
 ) -> Result<StageResult> {
-    let names: BTreeSet<&str> = configured.iter().map(|ready| ready.package.name.as_str()).collect();
-    let preseed = graph
-        .lock
-        .environment
-        .debian
-        .preseed
-        .clone()
-        .into_iter()
-        .filter(|(question, _)| !owned(question, &names))
-        .collect();
-    let accounts = accounts::lines(&graph.lock.environment.users);
-    let kept = &graph.lock.accounts;
-    run(graph, &Inputs { stage: "packages", below: Some(below), packages, configured, preseed, accounts, kept })
+    run(graph, &Inputs::rest(graph, below), configured, packages, ground)
 }
 
-/// Whether the package that asks a debconf question is among `names`.
-fn owned(question: &str, names: &BTreeSet<&str>) -> bool {
-    names.contains(question.split('/').next().unwrap_or_default())
+/// Whether there is anything on top of the base that has to be configured.
+pub fn has_rest(graph: &Graph<'_>) -> bool {
+    graph.order.iter().any(|package| !package.base) || !graph.lock.environment.users.is_empty()
 }
 
+/// The packages in whose tree scripts will run first; `None` if the store has all that they would give.
+pub fn first_tree<'a>(graph: &Graph<'a>) -> Option<Vec<&'a PlatformPackage>> {
+    match known_base(graph) {
+        None => Some(graph.order.iter().copied().filter(|package| package.base).collect()),
+        Some(base) => (has_rest(graph) && !is_rest_known(graph, &base)).then(|| graph.order.clone()),
+    }
+}
+
+/// Whether the store has the stage on top of the base already.
+pub fn is_rest_known(graph: &Graph<'_>, below: &StageResult) -> bool {
+    Inputs::rest(graph, below).known(graph).is_some()
+}
+
+/// All that a stage's result depends on.
 struct Inputs<'a> {
     stage: &'static str,
     below: Option<&'a StageResult>,
-    packages: &'a [Ready<'a>],
-    configured: &'a [Ready<'a>],
+    /// The digests of its packages' artifacts, in the order in which they are unpacked.
+    artifacts: Vec<&'a Digest>,
     preseed: BTreeMap<String, String>,
     accounts: BTreeMap<String, String>,
     kept: &'a Ids,
 }
 
-fn run(graph: &Graph<'_>, inputs: &Inputs<'_>) -> Result<StageResult> {
+impl<'a> Inputs<'a> {
+    fn base(graph: &'a Graph<'_>, kept: &'a Ids) -> Self {
+        let accounts = BTreeMap::new();
+        Self {
+            stage: "base",
+            below: None,
+            artifacts: artifacts(graph, true),
+            preseed: preseed(graph, true),
+            accounts,
+            kept,
+        }
+    }
+
+    fn rest(graph: &'a Graph<'_>, below: &'a StageResult) -> Self {
+        Self {
+            stage: "packages",
+            below: Some(below),
+            artifacts: artifacts(graph, false),
+            preseed: preseed(graph, false),
+            accounts: accounts::lines(&graph.lock.environment.users),
+            kept: &graph.lock.accounts,
+        }
+    }
+
+    fn known(&self, graph: &Graph<'_>) -> Option<StageResult> {
+        graph.bakery.store.keyed("stage", &self.key(graph, self.kept).ok()?)
+    }
+
+    fn key(&self, graph: &Graph<'_>, kept: &Ids) -> Result<Digest> {
+        let key = canonical::to_vec(&Key {
+            format: FORMAT,
+            stage: self.stage,
+            below: self.below.map(|below| below.key),
+            packages: &self.artifacts,
+            exclude: &graph.lock.environment.debian.exclude,
+            preseed: &self.preseed,
+            accounts: &self.accounts,
+            kept,
+        })?;
+        Ok(Digest::of(&key))
+    }
+}
+
+fn artifacts<'a>(graph: &'a Graph<'_>, of_base: bool) -> Vec<&'a Digest> {
+    graph.order.iter().filter(|package| package.base == of_base).map(|package| &package.sha256).collect()
+}
+
+/// The answers to questions of the base's packages, or of all others.
+fn preseed(graph: &Graph<'_>, of_base: bool) -> BTreeMap<String, String> {
+    let base = graph.order.iter().filter(|package| package.base);
+    let base: BTreeSet<&str> = base.map(|package| package.name.as_str()).collect();
+    let all = &graph.lock.environment.debian.preseed;
+    let asked = |question: &str| base.contains(question.split('/').next().unwrap_or_default()) == of_base;
+    all.iter()
+        .filter(|(question, _)| asked(question))
+        .map(|(question, value)| (question.clone(), value.clone()))
+        .collect()
+}
+
+fn run(
+    graph: &Graph<'_>,
+    inputs: &Inputs<'_>,
+    below: &[Ready<'_>],
+    packages: &[Ready<'_>],
+    ground: &mut Option<Coming<'_>>,
+) -> Result<StageResult> {
     let store = graph.bakery.store;
-    let key = key(graph, inputs, inputs.kept)?;
+    let key = inputs.key(graph, inputs.kept)?;
     if let Some(result) = store.keyed("stage", &key) {
         return Ok(result);
     }
@@ -130,16 +191,17 @@ fn run(graph: &Graph<'_>, inputs: &Inputs<'_>) -> Result<StageResult> {
     if let Some(result) = store.keyed("stage", &key) {
         return Ok(result);
     }
-    (graph.bakery.progress)(Progress::Configuring { stage: inputs.stage, packages: inputs.packages.len() });
-    let epoch = epoch(inputs);
-    let configured = configure(graph, inputs, epoch)
+    (graph.bakery.progress)(Progress::Configuring { stage: inputs.stage, packages: packages.len() });
+    let newest = packages.iter().map(|ready| ready.deb.newest_mtime).max().unwrap_or(0);
+    let epoch = newest.max(inputs.below.map_or(0, |below| below.epoch));
+    let configured = configure(graph, inputs, below, packages, ground, epoch)
         .context(|| format!("configuring the {} of `{}` for {}", inputs.stage, graph.lock.name, graph.lock.platform))?;
     let Configured { part, leave_out, writers, ids, diversions, scripts } = configured;
     (graph.bakery.progress)(Progress::Configured { stage: inputs.stage, scripts });
     let mut result = StageResult { key, part, leave_out, writers, epoch, ids, diversions };
     store.put_keyed("stage", &key, &[result.part.content], &result)?;
     // With the ids that it has given, it would have given the same: the lock will hold them from now on.
-    let settled = self::key(graph, inputs, &inputs.kept.with(&result.ids))?;
+    let settled = inputs.key(graph, &inputs.kept.with(&result.ids))?;
     if settled != key {
         result.key = settled;
         store.put_keyed("stage", &settled, &[result.part.content], &result)?;
@@ -147,47 +209,37 @@ fn run(graph: &Graph<'_>, inputs: &Inputs<'_>) -> Result<StageResult> {
     Ok(result)
 }
 
-fn key(graph: &Graph<'_>, inputs: &Inputs<'_>, kept: &Ids) -> Result<Digest> {
-    let key = canonical::to_vec(&Key {
-        format: FORMAT,
-        stage: inputs.stage,
-        below: inputs.below.map(|below| below.key),
-        packages: inputs.packages.iter().map(|ready| &ready.package.sha256).collect(),
-        exclude: &graph.lock.environment.debian.exclude,
-        preseed: inputs.preseed.clone(),
-        accounts: inputs.accounts.clone(),
-        kept,
-    })?;
-    Ok(Digest::of(&key))
-}
-
-/// The newest time among a stage's artifacts and those below.
-fn epoch(inputs: &Inputs<'_>) -> u64 {
-    let own = inputs.packages.iter().map(|ready| ready.deb.newest_mtime).max().unwrap_or(0);
-    own.max(inputs.below.map_or(0, |below| below.epoch))
-}
-
-fn configure(graph: &Graph<'_>, inputs: &Inputs<'_>, epoch: u64) -> Result<Configured> {
-    let executor = (graph.bakery.executor)()?;
-    refuse_without_proc(executor, inputs)?;
+fn configure(
+    graph: &Graph<'_>,
+    inputs: &Inputs<'_>,
+    below: &[Ready<'_>],
+    packages: &[Ready<'_>],
+    ground: &mut Option<Coming<'_>>,
+    epoch: u64,
+) -> Result<Configured> {
+    let parts = below.iter().chain(packages).map(|ready| &ready.deb.part);
+    let in_memory = in_memory(graph.bakery.tree_memory, parts.chain(inputs.below.map(|below| &below.part)));
+    let start = || (graph.bakery.start)(in_memory);
+    let layers = inputs.below.map_or_else(Vec::new, |result| ground::below(result, below));
     // Starting a worker takes as long as reading what dpkg is told.
-    let (session, packages, configured) = std::thread::scope(|threads| {
-        let session = threads.spawn(|| start(graph, inputs, executor));
-        let packages = stage_packages(graph, inputs.packages);
-        let configured = stage_packages(graph, inputs.configured);
-        (session.join(), packages, configured)
+    let (ground, packages, configured) = std::thread::scope(|threads| {
+        let coming = ground.take();
+        let ground = threads.spawn(move || match coming.and_then(|coming| coming.join().ok()) {
+            // How large the tree will be was a guess before all packages were read.
+            Some(Ok(ground)) if ground.in_memory == in_memory => Ok(ground),
+            _ => start(),
+        });
+        let (packages, configured) = (stage_packages(graph, packages), stage_packages(graph, below));
+        (ground.join(), packages, configured)
     });
-    let mut session = Some(session.map_err(|_| Error::new("starting a sandbox ended unexpectedly"))??);
+    let ground = ground.map_err(|_| Error::new("starting a sandbox ended unexpectedly"))??;
     let (packages, configured) = (packages?, configured?);
-    let below = match inputs.below {
-        None => Vec::new(),
-        Some(below) => {
-            extractions(&[], configured.iter().map(|package| (package.unpacked.name.as_str(), &package.part)), below)
-        }
-    };
+    let names = configured.iter().chain(&packages).map(|package| package.unpacked.name.as_str());
+    refuse_without_proc(ground.executor, names)?;
+    let mut ground = Some(ground);
     let files = if inputs.below.is_none() { exclusion_files(graph, epoch) } else { Files::new() };
     let mut stage = Stage {
-        below: &below,
+        below: &layers,
         configured: &configured,
         packages: &packages,
         files: &files,
@@ -201,9 +253,9 @@ fn configure(graph: &Graph<'_>, inputs: &Inputs<'_>, epoch: u64) -> Result<Confi
         let _ = graph.unpacked.set(());
     };
     loop {
-        let (mut session, scratch) = session.take().map_or_else(|| start(graph, inputs, executor), Ok)?;
-        let configured = stage::configure(&mut session, &stage, &unpacked);
-        graph.bakery.endings.end(session, scratch);
+        let Ground { mut session, place, is_placed, .. } = ground.take().map_or_else(start, Ok)?;
+        let configured = stage::configure(&mut session, &stage, is_placed, &unpacked);
+        graph.bakery.endings.end(session, place);
         if let Some(configured) = configured? {
             return Ok(configured);
         }
@@ -212,57 +264,15 @@ fn configure(graph: &Graph<'_>, inputs: &Inputs<'_>, epoch: u64) -> Result<Confi
     }
 }
 
-/// A session for a stage, and the place where it is, which must outlive it.
-fn start(graph: &Graph<'_>, inputs: &Inputs<'_>, executor: Executor) -> Result<(Session, TempDir)> {
-    let bakery = graph.bakery;
-    let parts = inputs.configured.iter().chain(inputs.packages).map(|ready| &ready.deb.part);
-    let options = Options {
-        program: bakery.program.clone(),
-        store: bakery.store.root().to_owned(),
-        network: false,
-        binds: Vec::new(),
-        jobs: rayon::current_num_threads(),
-        in_memory: in_memory(bakery.tree_memory, parts.chain(inputs.below.map(|below| &below.part))),
-    };
-    let scratch = bakery.store.scratch()?;
-    let session = Session::start(executor, scratch.path(), &options)?;
-    Ok((session, scratch))
-}
-
-/// Whether the tree fits into memory, with plenty left for everything else. Making and removing thousands of files
-/// takes longer on a disk than some packages' scripts run.
-pub fn in_memory<'p>(limit: u64, parts: impl Iterator<Item = &'p Part>) -> bool {
-    let size: u64 = parts.map(|part| part.tar_size).sum();
-    // As many bakes as there are threads may ask this at once.
-    size <= limit && memory::has(2 * size * (1 + rayon::current_num_threads() as u64))
-}
-
 /// A plain chroot has no `/proc`: better no image than another one.
-fn refuse_without_proc(executor: Executor, inputs: &Inputs<'_>) -> Result<()> {
-    let mut all = inputs.configured.iter().chain(inputs.packages).map(|ready| ready.package.name.as_str());
-    match all.find(|name| executor == Executor::Chroot && needs_proc(name)) {
+fn refuse_without_proc<'n>(executor: Executor, mut names: impl Iterator<Item = &'n str>) -> Result<()> {
+    match names.find(|name| executor == Executor::Chroot && needs_proc(name)) {
         None => Ok(()),
         Some(name) => Err(Error::new(format!(
             "the scripts of `{name}` need /proc, which the executor `{executor}` has not: the image would be another one"
         ))
         .hint("allow namespaces: run kiln as an ordinary user with subordinate ids, or as root with CAP_SYS_ADMIN")),
     }
-}
-
-/// Packages by name, and what configuring them changed, as a tree is made of them on top of `below`.
-pub fn extractions<'p>(
-    below: &[Extraction],
-    packages: impl Iterator<Item = (&'p str, &'p Part)>,
-    result: &StageResult,
-) -> Vec<Extraction> {
-    let known = below.iter().flat_map(|extraction| &extraction.directories).map(|directory| directory.path.as_str());
-    let mut all = stage::placement(known, packages.map(|(name, part)| (part, result.leave_out.get(name))));
-    all.push(Extraction {
-        directories: result.part.directories.clone(),
-        parts: vec![result.part.clone()],
-        ..Extraction::default()
-    });
-    all
 }
 
 /// By threads of its own: what was handed to the common ones would wait for all the parts that they are making.

@@ -4,12 +4,11 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use super::context::program;
 use super::kitchen::Kitchen;
-use crate::bake::{self, Baked, Bakery, Difference, StageResult};
+use crate::bake::{self, Baked, Bakery, Difference, Ground, StageResult};
 use crate::error::{Context as _, Error, Result};
 use crate::lock::{Lockfile, PlatformLock};
-use crate::sandbox::Executor;
+use crate::sandbox::{Executor, Session};
 use crate::store::Store;
 
 /// How many differing paths are shown.
@@ -30,7 +29,11 @@ pub fn run(kitchen: &Kitchen<'_>, lockfile: &Lockfile, lock: &PlatformLock) -> R
     let first = kitchen.with_bakery(&lock.name, lockfile, |bakery| {
         // The artifacts must be there even where everything made from them is known already.
         bake::fetch(bakery, lockfile, lock)?;
-        outcome(&Bakery { executor: &|| Ok(usual), program: program(), ..*bakery }, lockfile, lock)
+        outcome(
+            &Bakery { start: &|in_memory| start(kitchen, bakery.store, usual, in_memory), ..*bakery },
+            lockfile,
+            lock,
+        )
     })?;
     kitchen.context.progress.start("Baking again to compare", None, false);
     let second = again(kitchen, lockfile, lock, other);
@@ -118,8 +121,7 @@ fn again(kitchen: &Kitchen<'_>, lockfile: &Lockfile, lock: &PlatformLock, execut
             client: bakery.client,
             candidates: bakery.candidates,
             blob_candidates: bakery.blob_candidates,
-            executor: &|| Ok(executor),
-            program: program(),
+            start: &|in_memory| start(kitchen, &store, executor, in_memory),
             progress: &|_| {},
             // On another file system: what lists a folder finds another order.
             tree_memory: 0,
@@ -130,6 +132,10 @@ fn again(kitchen: &Kitchen<'_>, lockfile: &Lockfile, lock: &PlatformLock, execut
     });
     rustix::process::umask(umask);
     result
+}
+
+fn start(kitchen: &Kitchen<'_>, store: &Store, executor: Executor, in_memory: bool) -> Result<Ground> {
+    kitchen.context.start(store, executor, in_memory, Session::start)
 }
 
 /// The first executor that works here and is not the usual one; the usual one if there is no other, or if

@@ -10,13 +10,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::arguments::{Format, Global};
 use super::progress::Progress;
+use crate::bake::Ground;
 use crate::ecosystem::debian::sources::Sources;
 use crate::ecosystem::origin::{Configured, Machine};
 use crate::ecosystem::origins::Origins;
 use crate::error::{Context as _, Error, Result};
 use crate::net::{self, Client};
 use crate::registry::{Logins, Registry};
-use crate::sandbox::{Executor, Options};
+use crate::sandbox::{Executor, Options, Session};
 use crate::store::Store;
 use crate::workspace::{self, Workspace};
 
@@ -174,6 +175,19 @@ impl Context {
             Some(name) => Executor::from_name(name),
             None => Executor::available(store.scratch()?.path(), &self.sandbox(store)),
         }
+    }
+
+    /// A sandbox to bake in, with an empty tree, as `start` starts it.
+    pub fn start(
+        &self,
+        store: &Store,
+        executor: Executor,
+        in_memory: bool,
+        start: fn(Executor, &Path, &Options) -> Result<Session>,
+    ) -> Result<Ground> {
+        let place = store.scratch()?;
+        let session = start(executor, place.path(), &Options { in_memory, ..self.sandbox(store) })?;
+        Ok(Ground { executor, session, place, in_memory, is_placed: false })
     }
 
     /// The largest tree that may live in memory while scripts run in it, in bytes. Larger ones take longer to compress

@@ -4,17 +4,17 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
-use super::context::{Context, program};
+use super::context::Context;
 use super::errors::safe;
 use super::lock::{Comparison, compare, locked, stale_error};
 use super::output::{bytes, count};
-use crate::bake::{Bakery, Endings, Progress, Turns};
+use crate::bake::{Bakery, Endings, Ground, Progress, Turns};
 use crate::ecosystem::debian::sources::Sources;
 use crate::error::{Error, Result};
 use crate::lock::{Artifact, Blob, Lockfile, Package, Reason};
 use crate::net::{Client, Event};
 use crate::resolve::{Languages, Locator, Places, copies};
-use crate::sandbox::Executor;
+use crate::sandbox::{Executor, Session};
 use crate::store::Store;
 use crate::workspace::Workspace;
 
@@ -68,6 +68,20 @@ impl<'a> Kitchen<'a> {
         }
     }
 
+    /// A sandbox to bake in. The first that can be started is what decides which executor works here.
+    fn start(&self, in_memory: bool) -> Result<Ground> {
+        let mut known = self.executor.lock().unwrap_or_else(PoisonError::into_inner);
+        let named = || self.context.executor.as_deref().map(Executor::from_name).transpose();
+        if let Some(executor) = known.map_or_else(named, |known| Ok(Some(known)))? {
+            drop(known);
+            return self.context.start(&self.store, executor, in_memory, Session::start);
+        }
+        let start = |executor| self.context.start(&self.store, executor, in_memory, Executor::try_start);
+        let first = Executor::first(start)?;
+        *known = Some(first.executor);
+        Ok(first)
+    }
+
     /// Says something once, however often it is come across.
     fn warn(&self, line: String) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
@@ -99,7 +113,7 @@ impl<'a> Kitchen<'a> {
         };
         let candidates = |package: &Package, artifact: &Artifact| locator.candidates(package, artifact);
         let blob_candidates = |package: &Package, blob: &Blob| locator.blob_candidates(package, blob);
-        let executor = || self.executor();
+        let start = |in_memory| self.start(in_memory);
         let fetching = Mutex::new(None);
         let progress = |progress: Progress| match progress {
             Progress::Ahead => {
@@ -125,8 +139,7 @@ impl<'a> Kitchen<'a> {
             client: &self.client,
             candidates: &candidates,
             blob_candidates: &blob_candidates,
-            executor: &executor,
-            program: program(),
+            start: &start,
             progress: &progress,
             tree_memory: self.context.tree_memory(),
             turns: &self.turns,

@@ -8,12 +8,13 @@ use std::fs;
 use std::io::Read;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::ScopedJoinHandle;
 
 use rayon::prelude::*;
 use serde_json::Value;
 
 use super::manifest::{Root, layout_index};
-use super::output::write_file;
+use super::output::{Written, write_file};
 use super::read::{self, NAME};
 use crate::canonical;
 use crate::digest::Digest;
@@ -65,13 +66,25 @@ pub fn write(store: &Store, root: &Root, folder: &Path, known: &BTreeSet<Digest>
     let others = existing(folder, &root.name)?;
     let blobs = folder.join("blobs/sha256");
     fs::create_dir_all(&blobs).context(|| format!("making {}", blobs.display()))?;
-    root.blobs.par_iter().try_for_each(|(digest, size)| {
-        let path = blobs.join(digest.to_string());
-        let there = if known.contains(digest) { is_there(&path, *size) } else { holds(&path, digest, *size) };
-        if there {
-            return Ok(());
-        }
-        write_file(&path, |file| store.copy_to(digest, file).map(drop))
+    std::thread::scope(|threads| {
+        let writing: Vec<_> = root
+            .blobs
+            .par_iter()
+            .map(|(digest, size)| -> Result<_> {
+                let path = blobs.join(digest.to_string());
+                let there = if known.contains(digest) { is_there(&path, *size) } else { holds(&path, digest, *size) };
+                if there {
+                    return Ok(None);
+                }
+                let written = Written::new(path, |file| store.copy_to(digest, file).map(drop))?;
+                // A disk takes as long for several files at once as for one.
+                Ok(Some(threads.spawn(|| written.publish())))
+            })
+            .collect::<Result<_>>()?;
+        let finish = |thread: ScopedJoinHandle<'_, Result<()>>| {
+            thread.join().map_err(|_| Error::new("writing the layout ended unexpectedly"))?
+        };
+        writing.into_iter().flatten().try_for_each(finish)
     })?;
     let marker = folder.join("oci-layout");
     if read_limited(&marker, MARKER.len() as u64).ok().as_deref() != Some(MARKER) {

@@ -13,6 +13,7 @@ pub const WHITEOUT: &str = ".wh.";
 
 /// One name in a file system.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Written")]
 pub struct Entry {
     /// Relative to the root, without a slash at either end; empty for the root itself.
     pub path: String,
@@ -30,7 +31,7 @@ pub struct Entry {
 }
 
 /// What an entry is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum Kind {
     Directory,
@@ -54,6 +55,61 @@ pub enum Kind {
         minor: u32,
     },
     Fifo,
+}
+
+/// An [`Entry`] as it is written: an object with the fields of its kind among its own. A list has thousands of them, and
+/// serde reads such an object twice unless it is told of all its fields at once.
+#[derive(Deserialize)]
+struct Written {
+    path: String,
+    #[serde(rename = "type")]
+    kind: WrittenKind,
+    size: Option<u64>,
+    sha256: Option<Digest>,
+    target: Option<String>,
+    major: Option<u32>,
+    minor: Option<u32>,
+    mode: u32,
+    uid: u32,
+    gid: u32,
+    mtime: u64,
+    #[serde(default)]
+    xattrs: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum WrittenKind {
+    Directory,
+    File,
+    Symlink,
+    HardLink,
+    CharacterDevice,
+    BlockDevice,
+    Fifo,
+}
+
+impl TryFrom<Written> for Entry {
+    type Error = &'static str;
+
+    fn try_from(written: Written) -> std::result::Result<Self, Self::Error> {
+        let Written { path, kind, size, sha256, target, major, minor, mode, uid, gid, mtime, xattrs } = written;
+        let target = || target.ok_or("a link has no target");
+        let device = || major.zip(minor).ok_or("a device has no number");
+        let kind = match kind {
+            WrittenKind::Directory => Kind::Directory,
+            WrittenKind::File => {
+                let (size, sha256) = size.zip(sha256).ok_or("a file has no size, or no digest")?;
+                Kind::File { size, sha256 }
+            }
+            WrittenKind::Symlink => Kind::Symlink { target: target()? },
+            WrittenKind::HardLink => Kind::HardLink { target: target()? },
+            WrittenKind::CharacterDevice => device().map(|(major, minor)| Kind::CharacterDevice { major, minor })?,
+            WrittenKind::BlockDevice => device().map(|(major, minor)| Kind::BlockDevice { major, minor })?,
+            WrittenKind::Fifo => Kind::Fifo,
+        };
+        Ok(Self { path, kind, mode, uid, gid, mtime, xattrs })
+    }
 }
 
 /// What one artifact, or one stage's scripts, contributes to the file system.

@@ -50,21 +50,32 @@ impl Executor {
     /// Tries whether this machine allows the executor, by starting a session in a directory made below
     /// `folder` for it. The error says what is missing.
     pub fn probe(self, folder: &Path, options: &Options) -> Result<()> {
-        self.check()?;
         let place = tempfile::Builder::new().prefix("probe-").tempdir_in(folder)?;
         let options = Options { binds: Vec::new(), ..options.clone() };
-        let mut session = Session::start(self, place.path(), &options)?;
+        self.try_start(place.path(), &options)?.finish()
+    }
+
+    /// Starts a session like [`Session::start`], and tries what only shows when a program is started in it.
+    pub fn try_start(self, place: &Path, options: &Options) -> Result<Session> {
+        self.check()?;
+        let mut session = Session::start(self, place, options)?;
         session.probe()?;
-        session.finish()
+        Ok(session)
     }
 
     /// The first executor that this machine allows. If there is none, the error says why each is not
     /// possible, and what to enable.
     pub fn available(folder: &Path, options: &Options) -> Result<Self> {
+        Self::first(|executor| executor.probe(folder, options).map(|()| executor))
+    }
+
+    /// What the first executor gives that does not fail. If there is none, the error says why each is not possible, and
+    /// what to enable.
+    pub fn first<T>(mut attempt: impl FnMut(Self) -> Result<T>) -> Result<T> {
         let mut failures = Vec::new();
         for executor in Self::ALL {
-            match executor.probe(folder, options) {
-                Ok(()) => return Ok(executor),
+            match attempt(executor) {
+                Ok(made) => return Ok(made),
                 Err(error) => failures.push((executor, error)),
             }
         }

@@ -1,6 +1,6 @@
 //! What the tree holds at one time, what changed since, and packing that into a part.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -86,27 +86,35 @@ impl Snapshot {
     /// Looks at the whole tree.
     pub fn take(tree: &Tree) -> Result<Self> {
         let root = tree.open_exactly("", OFlags::RDONLY | OFlags::DIRECTORY)?;
-        let known = Known::new(&rustix::fs::fstat(&root)?, xattrs(tree, "")?);
-        let mut all = walk(tree, &root, "", 0)?;
+        let known = Known::new(&rustix::fs::fstat(&root)?, xattrs(&root, "")?);
+        let mut all = walk(&root, "", 0)?;
         all.push((String::new(), known));
         Ok(Self(all.into_iter().collect()))
     }
 
     /// Looks at `paths` again, and at when the directories above them were changed last: whatever else may
     /// have happened to those is no part of placing something in them.
-    pub fn update(&mut self, tree: &Tree, paths: Vec<String>) -> Result<()> {
-        let parents: BTreeSet<String> =
-            paths.iter().flat_map(|path| crate::layer::part::parents(path)).map(str::to_owned).collect();
-        let look = |path: String| -> Result<Option<(String, Known)>> {
-            let known = look_at(tree, &path).context(|| format!("looking at /{path}"))?;
-            Ok(known.map(|known| (path, known)))
-        };
-        let found: Vec<_> = paths.into_par_iter().map(look).collect::<Result<_>>()?;
-        let above: Vec<_> = parents.into_par_iter().map(look).collect::<Result<_>>()?;
-        self.0.extend(found.into_iter().flatten());
-        for (path, later) in above.into_iter().flatten() {
-            if let Some(known) = self.0.get_mut(&path) {
-                known.mtime = later.mtime;
+    pub fn update(&mut self, tree: &Tree, paths: &[String]) -> Result<()> {
+        let mut directories: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for path in paths {
+            for parent in crate::layer::part::parents(path) {
+                directories.entry(parent).or_default();
+            }
+            let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
+            directories.entry(parent).or_default().push(name);
+        }
+        let look = |(directory, names)| look_at(tree, directory, names);
+        let directories: Vec<_> = directories.into_iter().collect();
+        let looked: Vec<_> = directories.into_par_iter().map(look).collect::<Result<_>>()?;
+        let (mut above, mut found) = (Vec::new(), Vec::new());
+        for (path, mtime, below) in looked.into_iter().flatten() {
+            above.push((path, mtime));
+            found.extend(below);
+        }
+        self.0.extend(found);
+        for (path, mtime) in above {
+            if let Some(known) = self.0.get_mut(path) {
+                known.mtime = mtime;
             }
         }
         Ok(())
@@ -163,75 +171,98 @@ impl Snapshot {
     }
 }
 
-/// One path whose parents are real directories; nothing if it is not there, as a walk would not find it.
-fn look_at(tree: &Tree, path: &str) -> Result<Option<Known>> {
-    let found = match tree.open_exactly(path, OFlags::PATH) {
-        Ok(found) => rustix::fs::fstat(&found)?,
+/// A directory whose parents are real directories, when it was changed last, and those of `names` that are in it; nothing
+/// if it is not there, as a walk would not find it.
+type Looked<'p> = Option<(&'p str, (i64, u64), Vec<(String, Known)>)>;
+
+fn look_at<'p>(tree: &Tree, path: &'p str, names: Vec<&str>) -> Result<Looked<'p>> {
+    let directory = match tree.open_exactly(path, OFlags::RDONLY | OFlags::DIRECTORY) {
+        Ok(directory) => directory,
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(error).context(|| format!("opening the directory /{path}")),
     };
-    Ok(Some(Known::new(&found, kept_xattrs(tree, path, &found)?)))
+    let known = Known::new(&rustix::fs::fstat(&directory)?, BTreeMap::new());
+    let mut found = Vec::new();
+    for name in names {
+        let below = join(path, name);
+        let status = match status(directory.as_fd(), name) {
+            Ok(status) => status,
+            Err(Errno::NOENT) => continue,
+            Err(error) => return Err(error).context(|| format!("looking at /{below}")),
+        };
+        let attributes = match is_directory(&status) {
+            true => xattrs(&open(&directory, name, &below)?, &below)?,
+            false => BTreeMap::new(),
+        };
+        found.push((below, Known::new(&status, attributes)));
+    }
+    Ok(Some((path, known.mtime, found)))
 }
 
-fn walk(tree: &Tree, directory: &OwnedFd, path: &str, depth: usize) -> Result<Vec<(String, Known)>> {
+/// All that is below an open directory. The extended attributes of files are read when they turn out to have changed:
+/// setting one changes when an inode was changed, which directories are not asked for.
+fn walk(directory: &OwnedFd, path: &str, depth: usize) -> Result<Vec<(String, Known)>> {
     if depth > DEPTH {
         return Err(Error::new(format!("directories are nested more than {DEPTH} deep at /{path}")));
     }
     let mut found = Vec::new();
     let mut below = Vec::new();
     for name in names(directory.as_fd()).context(|| format!("reading the directory /{path}"))? {
-        let known = status(directory.as_fd(), &name).context(|| format!("looking at {name} in /{path}"))?;
-        let path = if path.is_empty() { name.clone() } else { format!("{path}/{name}") };
-        let attributes = kept_xattrs(tree, &path, &known)?;
-        if is_directory(&known) {
-            below.push((name, path.clone()));
+        let status = status(directory.as_fd(), &name).context(|| format!("looking at {name} in /{path}"))?;
+        let path = join(path, &name);
+        match is_directory(&status) {
+            true => below.push((name, path, status)),
+            false => found.push((path, Known::new(&status, BTreeMap::new()))),
         }
-        found.push((path, Known::new(&known, attributes)));
     }
     let nested: Result<Vec<_>> = below
         .into_par_iter()
-        .map(|(name, path)| {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let opened = rustix::fs::openat(directory, &name, flags, rustix::fs::Mode::empty())
-                .context(|| format!("opening the directory /{path}"))?;
-            walk(tree, &opened, &path, depth + 1)
+        .map(|(name, path, status)| {
+            let opened = open(directory, &name, &path)?;
+            let mut found = walk(&opened, &path, depth + 1)?;
+            let known = Known::new(&status, xattrs(&opened, &path)?);
+            found.push((path, known));
+            Ok(found)
         })
         .collect();
     found.extend(nested?.into_iter().flatten());
     Ok(found)
 }
 
-/// The extended attributes of a directory. A file's are read when it turns out to have changed: setting one changes
-/// when its inode was changed, which directories are not asked for.
-fn kept_xattrs(tree: &Tree, path: &str, known: &Stat) -> Result<BTreeMap<String, String>> {
-    match FileType::from_raw_mode(known.st_mode) {
-        FileType::Directory => xattrs(tree, path),
-        _ => Ok(BTreeMap::new()),
-    }
+fn join(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") }
 }
 
-/// The extended attributes of a file or directory whose parents are real directories, values in
-/// hexadecimal. `security.capability` is as the worker's user namespace sees it, without a root id.
-fn xattrs(tree: &Tree, path: &str) -> Result<BTreeMap<String, String>> {
-    let host = tree.path().join(path);
-    let mut list = vec![0_u8; 1024];
-    let length = loop {
-        match rustix::fs::llistxattr(&host, list.as_mut_slice()) {
-            Ok(length) => break length,
-            Err(Errno::RANGE) if list.len() < XATTR_LIMIT => list = vec![0; XATTR_LIMIT],
-            Err(Errno::NOTSUP) => break 0,
-            Err(error) => return Err(error).context(|| format!("listing the attributes of /{path}")),
+fn open(directory: &OwnedFd, name: &str, path: &str) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(directory, name, flags, rustix::fs::Mode::empty())
+        .context(|| format!("opening the directory /{path}"))
+}
+
+/// The extended attributes of an open file or directory, values in hexadecimal. `security.capability` is as the
+/// worker's user namespace sees it, without a root id.
+fn xattrs(file: &OwnedFd, path: &str) -> Result<BTreeMap<String, String>> {
+    let mut list = [0_u8; 1024];
+    let mut long = Vec::new();
+    let listed = match rustix::fs::flistxattr(file, list.as_mut_slice()) {
+        Ok(length) => &list[..length],
+        Err(Errno::NOTSUP) => &[],
+        Err(Errno::RANGE) => {
+            long.resize(XATTR_LIMIT, 0);
+            let length = rustix::fs::flistxattr(file, long.as_mut_slice());
+            &long[..length.context(|| format!("listing the attributes of /{path}"))?]
         }
+        Err(error) => return Err(error).context(|| format!("listing the attributes of /{path}")),
     };
     let mut found = BTreeMap::new();
-    for name in list[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+    for name in listed.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
         let name = std::str::from_utf8(name)?;
         // Labels and access lists of the host's own policies are no part of an image.
         if name == "security.selinux" || name.starts_with("trusted.") {
             continue;
         }
         let mut value = vec![0_u8; XATTR_LIMIT];
-        let length = rustix::fs::lgetxattr(&host, name, value.as_mut_slice())
+        let length = rustix::fs::fgetxattr(file, name, value.as_mut_slice())
             .context(|| format!("reading the attribute {name} of /{path}"))?;
         found.insert(name.to_owned(), hex::encode(&value[..length]));
     }
@@ -274,7 +305,7 @@ fn entry(tree: &Tree, path: &str, known: &Known, first_names: &BTreeMap<u64, &st
         gid: known.gid,
         mtime: u64::try_from(known.mtime.0).unwrap_or(0),
         xattrs: match known.file_type() {
-            FileType::RegularFile => xattrs(tree, path)?,
+            FileType::RegularFile => xattrs(&tree.open_exactly(path, OFlags::RDONLY | OFlags::NONBLOCK)?, path)?,
             _ => known.xattrs.clone(),
         },
     })

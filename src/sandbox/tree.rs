@@ -4,11 +4,12 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Timespec, Timestamps};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RawDir, ResolveFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 
 use crate::error::{Context, Error, Kind, Result};
@@ -219,10 +220,12 @@ pub(super) fn is_directory(status: &rustix::fs::Stat) -> bool {
     FileType::from_raw_mode(status.st_mode) == FileType::Directory
 }
 
-/// The names in an open directory, in no order. A name that is not UTF-8 is an error: no entry could hold it.
+/// The names in a directory that was just opened, in no order. A name that is not UTF-8 is an error: no entry could hold it.
 pub(super) fn names(directory: BorrowedFd<'_>) -> Result<Vec<String>> {
     let mut names = Vec::new();
-    for found in Dir::read_from(directory)? {
+    let mut buffer = [MaybeUninit::<u8>::uninit(); 1 << 13];
+    let mut directory = RawDir::new(directory, &mut buffer);
+    while let Some(found) = directory.next() {
         let found = found?;
         let name = found.file_name().to_bytes();
         if name == b"." || name == b".." {

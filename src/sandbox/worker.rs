@@ -347,7 +347,7 @@ impl Worker {
             }
             Request::MarkPaths(paths) => {
                 let mark = self.mark.as_mut().context(|| "the tree was not marked")?;
-                mark.update(tree, paths)?;
+                mark.update(tree, &paths)?;
                 Reply::Done
             }
             Request::Changes => {

@@ -57,10 +57,23 @@ pub struct Configured {
     pub scripts: Duration,
 }
 
-/// Configures a stage in a session whose tree is empty. `None` if scripts have run ahead on something that was not what
-/// it should be. `unpacked` is called when the tree is complete: from then on scripts run, one after another.
-pub fn configure(session: &mut Session, stage: &Stage<'_>, unpacked: &dyn Fn()) -> Result<Option<Configured>> {
-    let configured = run(session, stage, unpacked);
+/// Puts together what is below a stage, in a session whose tree is empty. If that runs `ahead`, it is checked later.
+pub fn place_below(session: &mut Session, below: &[Extraction], ahead: bool) -> Result<()> {
+    let extract = if ahead { Session::extract_ahead } else { Session::extract };
+    extract(session, below).map(drop).context(|| "putting the tree below together")
+}
+
+/// Configures a stage in a session whose tree is empty, or, if it `is_placed`, holds what is below. `None` if scripts
+/// have run ahead on something that was not what it should be. `unpacked` is called when the tree is complete: from
+/// then on scripts run, one after another.
+pub fn configure(
+    session: &mut Session,
+    stage: &Stage<'_>,
+    is_placed: bool,
+    unpacked: &dyn Fn(),
+) -> Result<Option<Configured>> {
+    let configured = if is_placed { Ok(()) } else { place_below(session, stage.below, stage.ahead) };
+    let configured = configured.and_then(|()| run(session, stage, unpacked));
     // Whatever came of it, a failure too, came of what was placed.
     match session.check() {
         Ok(true) => configured.map(Some),
@@ -83,7 +96,6 @@ fn run(session: &mut Session, stage: &Stage<'_>, unpacked: &dyn Fn()) -> Result<
         took: 0,
         before: None,
     };
-    runner.extract(stage.below).context(|| "putting the tree below together")?;
     if stage.configured.is_empty() {
         runner.first()?
     } else {

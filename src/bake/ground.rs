@@ -1,0 +1,92 @@
+//! What a stage stands on: its sandbox, with the tree below it.
+//!
+//! The last stage's is put together as soon as the base is configured: packages are still being read then, and of what
+//! lies below nothing depends on them.
+
+use std::collections::BTreeSet;
+use std::thread::ScopedJoinHandle;
+
+use tempfile::TempDir;
+
+use super::graph::Graph;
+use super::making::Ready;
+use super::stages::StageResult;
+use crate::digest::Digest;
+use crate::ecosystem::debian::stage;
+use crate::error::Result;
+use crate::layer::Part;
+use crate::lock::PlatformPackage;
+use crate::sandbox::{Executor, Extraction, Session, memory};
+
+/// A sandbox for a stage.
+#[derive(Debug)]
+pub struct Ground {
+    pub executor: Executor,
+    pub session: Session,
+    /// Where it is; this must outlive it.
+    pub place: TempDir,
+    /// Whether its tree is in memory.
+    pub in_memory: bool,
+    /// Whether its tree holds what is below the stage; it is empty if not.
+    pub is_placed: bool,
+}
+
+/// Comes from another thread. If it could not be had, whoever needs it tries again, and says why.
+pub type Coming<'scope> = ScopedJoinHandle<'scope, Result<Ground>>;
+
+impl Ground {
+    /// Puts the configured base into the empty tree, to be checked later.
+    fn place(&mut self, base: &StageResult, packages: &[Ready<'_>]) -> Result<()> {
+        stage::place_below(&mut self.session, &below(base, packages), true)?;
+        self.is_placed = true;
+        Ok(())
+    }
+}
+
+/// One with an empty tree for packages that need not have been read yet: of the size of its archive, a package takes
+/// about four times.
+pub fn early(graph: &Graph<'_>, packages: &[&PlatformPackage]) -> Result<Ground> {
+    const GROWTH: u64 = 4;
+    let digests: BTreeSet<&Digest> = packages.iter().map(|package| &package.sha256).collect();
+    let artifacts = graph.lockfile.packages.iter().filter_map(|package| package.artifacts.get(&graph.lock.platform));
+    let size: u64 = artifacts.filter(|one| digests.contains(&one.sha256)).map(|artifact| artifact.size).sum();
+    (graph.bakery.start)(fits(graph.bakery.tree_memory, GROWTH * size))
+}
+
+/// One with the configured base; `empty` is used if it is right for that.
+pub fn on_base(
+    graph: &Graph<'_>,
+    base: &StageResult,
+    packages: &[Ready<'_>],
+    empty: Option<Coming<'_>>,
+) -> Result<Ground> {
+    let mut ground = match empty.and_then(|coming| coming.join().ok()) {
+        Some(Ok(empty)) => empty,
+        _ => early(graph, &graph.order)?,
+    };
+    ground.place(base, packages)?;
+    Ok(ground)
+}
+
+/// Whether the tree fits into memory, with plenty left for everything else. Making and removing thousands of files
+/// takes longer on a disk than some packages' scripts run.
+pub fn in_memory<'p>(limit: u64, parts: impl Iterator<Item = &'p Part>) -> bool {
+    fits(limit, parts.map(|part| part.tar_size).sum())
+}
+
+fn fits(limit: u64, size: u64) -> bool {
+    // As many bakes as there are threads may ask this at once.
+    size <= limit && memory::has(2 * size * (1 + rayon::current_num_threads() as u64))
+}
+
+/// A configured base as a tree is made of it: its packages, and what configuring them changed.
+pub fn below(base: &StageResult, packages: &[Ready<'_>]) -> Vec<Extraction> {
+    let parts = packages.iter().map(|ready| (&ready.deb.part, base.leave_out.get(&ready.package.name)));
+    let mut all = stage::placement(std::iter::empty(), parts);
+    all.push(Extraction {
+        directories: base.part.directories.clone(),
+        parts: vec![base.part.clone()],
+        ..Extraction::default()
+    });
+    all
+}
