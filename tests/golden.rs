@@ -6,6 +6,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use kiln::digest::Digest;
 use kiln::ecosystem::debian::exclusions::Exclusions;
@@ -155,23 +156,32 @@ fn a_layout_is_made_extended_and_replaced_but_nothing_else_is() {
     let index = |folder: &Path| -> oci_spec::image::ImageIndex {
         serde_json::from_slice(&std::fs::read(folder.join("index.json")).unwrap()).unwrap()
     };
-    layout::write(&store, &Root::image("one", &images[0].0, &images[0].1), &layout_folder, &BTreeSet::new()).unwrap();
+    layout::write(&store, &Root::image("one", &images[0].0, &images[0].1), &layout_folder, &layout::Ahead::default())
+        .unwrap();
     let first = file_digest(&layout_folder.join("index.json"));
     for (digest, size) in images[0].1.blobs() {
         let blob = std::fs::read(layout_folder.join("blobs/sha256").join(digest.to_string())).unwrap();
         assert_eq!((Digest::of(&blob), blob.len() as u64), (digest, size));
     }
-    layout::write(&store, &Root::image("one", &images[0].0, &images[0].1), &layout_folder, &BTreeSet::new()).unwrap();
+    layout::write(&store, &Root::image("one", &images[0].0, &images[0].1), &layout_folder, &layout::Ahead::default())
+        .unwrap();
     assert_eq!(file_digest(&layout_folder.join("index.json")), first);
     // A blob that is not what its name says is written anew.
     let blob = layout_folder.join("blobs/sha256").join(images[0].1.config.to_string());
     std::fs::write(&blob, vec![b' '; usize::try_from(images[0].1.config_size).unwrap()]).unwrap();
-    layout::write(&store, &Root::image("one", &images[0].0, &images[0].1), &layout_folder, &BTreeSet::new()).unwrap();
+    layout::write(&store, &Root::image("one", &images[0].0, &images[0].1), &layout_folder, &layout::Ahead::default())
+        .unwrap();
     assert_eq!(file_digest(&blob), images[0].1.config.to_string());
     let both = write_index(&store, &images).unwrap();
-    layout::write(&store, &Root::index(&store, "two", &both, &images).unwrap(), &layout_folder, &BTreeSet::new())
+    layout::write(
+        &store,
+        &Root::index(&store, "two", &both, &images).unwrap(),
+        &layout_folder,
+        &layout::Ahead::default(),
+    )
+    .unwrap();
+    layout::write(&store, &Root::image("one", &images[1].0, &images[1].1), &layout_folder, &layout::Ahead::default())
         .unwrap();
-    layout::write(&store, &Root::image("one", &images[1].0, &images[1].1), &layout_folder, &BTreeSet::new()).unwrap();
     let found: Vec<_> =
         index(&layout_folder).manifests().iter().map(|manifest| manifest.digest().to_string()).collect();
     assert_eq!(found, [both.oci(), images[1].1.manifest.oci()]);
@@ -179,7 +189,36 @@ fn a_layout_is_made_extended_and_replaced_but_nothing_else_is() {
     std::fs::create_dir(&other).unwrap();
     std::fs::write(other.join("precious"), "").unwrap();
     let error =
-        layout::write(&store, &Root::image("one", &images[0].0, &images[0].1), &other, &BTreeSet::new()).unwrap_err();
+        layout::write(&store, &Root::image("one", &images[0].0, &images[0].1), &other, &layout::Ahead::default())
+            .unwrap_err();
     assert!(error.to_string().contains("something else"), "{error}");
     assert_eq!(std::fs::read_dir(&other).unwrap().count(), 1);
+}
+
+#[test]
+fn what_is_written_ahead_of_a_layout_shows_when_it_gets_its_names() {
+    let (folder, store) = store();
+    let (platform, image) = image(&store, "linux/amd64");
+    let (root, none) = (Root::image("one", &platform, &image), layout::Ahead::default());
+    let layers: Vec<Digest> = image.layers.iter().map(|layer| layer.digest).collect();
+    let layout_folder = folder.path().join("layout");
+    let blob = |digest: &Digest| layout_folder.join("blobs/sha256").join(digest.to_string());
+    let ahead = || layout::Ahead::new(&store, &layout_folder, "one", &layers, &AtomicBool::new(false));
+    layout::write(&store, &root, &layout_folder, &none).unwrap();
+    // One is missing, and another is not what its name says.
+    std::fs::remove_file(blob(&layers[0])).unwrap();
+    let mut damaged = std::fs::read(blob(&layers[1])).unwrap();
+    damaged[20] ^= 1;
+    std::fs::write(blob(&layers[1]), &damaged).unwrap();
+
+    let files = || std::fs::read_dir(layout_folder.join("blobs/sha256")).unwrap().count();
+    let before = files();
+    drop(ahead());
+    assert_eq!(files(), before, "without being written, nothing is left of it");
+    // What was begun needs the store no more.
+    let begun = ahead();
+    std::fs::remove_file(store.blob_path(&layers[0])).unwrap();
+    layout::write(&store, &root, &layout_folder, &begun).unwrap();
+    assert!(layers.iter().all(|layer| file_digest(&blob(layer)) == layer.to_string()));
+    assert_eq!(files(), before + 1);
 }

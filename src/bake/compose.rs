@@ -14,7 +14,7 @@ use super::making::{Arriving, Ready};
 use super::owners::{self, Trace};
 use super::plan::{self, Folders, Planned};
 use super::stages::{self, StageResult};
-use super::{Baked, Observed};
+use super::{Baked, Observed, Progress};
 use crate::digest::Digest;
 use crate::ecosystem::debian::dpkg::{Files, Member};
 use crate::ecosystem::debian::package;
@@ -50,9 +50,11 @@ struct Composition {
 /// Bakes the image.
 pub fn image(graph: &Graph<'_>) -> Result<Baked> {
     let meanwhile = |ready: &[Ready<'_>]| {
-        early_layers(graph, ready);
+        let layers = early_layers(graph, ready);
         languages::early(graph);
-        observed(graph, ready)
+        let observed = observed(graph, ready);
+        (graph.bakery.progress)(Progress::Ahead { layers });
+        observed
     };
     let (composition, observed) = composition(graph, meanwhile)?;
     let (image, layers) = finish(graph, &composition.layers, composition.epoch)?;
@@ -83,7 +85,9 @@ pub fn trace(graph: &Graph<'_>, path: &str) -> Result<Trace> {
 
 /// Makes everything that the image is put together of. `meanwhile` is called while scripts run ([`Graph::prepare`]).
 fn composition<'a, M>(graph: &Graph<'a>, meanwhile: impl FnOnce(&[Ready<'a>]) -> M) -> Result<(Composition, M)> {
-    let (ready, configured, meanwhile) = graph.prepare(|arriving| configure(graph, &arriving), meanwhile)?;
+    let base = stages::known_base(graph);
+    let (held, configure) = (base.is_some(), |arriving| configure(graph, &arriving, base));
+    let (ready, configured, meanwhile) = graph.prepare(held, configure, meanwhile)?;
     let (mut stack, mut stages, lock) = match base_image::of(graph.bakery.store, &graph.lock.packages)? {
         Some(image) => (base_image::stack(graph, &image)?, Vec::new(), graph.lock.clone()),
         None => on_packages(graph, &ready, configured)?,
@@ -103,8 +107,9 @@ struct Configured {
     last: Option<StageResult>,
 }
 
-/// Runs the stages, each as soon as its packages are there. If these fail to come, who makes them says why.
-fn configure<'a>(graph: &Graph<'a>, arriving: &Arriving<'a>) -> Result<Configured> {
+/// Runs the stages, each as soon as its packages are there; `base` if that is not known. If packages fail to come, who
+/// makes them says why.
+fn configure<'a>(graph: &Graph<'a>, arriving: &Arriving<'a>, base: Option<StageResult>) -> Result<Configured> {
     if base_image::package(&graph.lock.packages).is_some() {
         return Ok(Configured::default());
     }
@@ -112,12 +117,12 @@ fn configure<'a>(graph: &Graph<'a>, arriving: &Arriving<'a>) -> Result<Configure
         let Some(packages) = arriving.all() else { return Ok(Configured::default()) };
         return Ok(Configured { base: None, last: Some(stages::without_base(graph, &packages)?) });
     }
-    let first = stages::first_tree(graph);
+    let first = stages::first_tree(graph, base.as_ref());
     std::thread::scope(|threads| {
         // Starting a sandbox, and trying what this machine allows, takes as long as reading the base.
         let mut empty = first.map(|tree| threads.spawn(move || ground::early(graph, &tree)));
         let Some(packages) = arriving.base() else { return Ok(Configured::default()) };
-        let base = stages::base(graph, &packages, &mut empty)?;
+        let base = base.map_or_else(|| stages::base(graph, &packages, &mut empty), Ok)?;
         let last = if stages::has_rest(graph) { last_stage(graph, arriving, &packages, &base, empty)? } else { None };
         Ok(Configured { base: Some(base), last })
     })
@@ -185,23 +190,24 @@ fn settled_lock(graph: &Graph<'_>, last: Option<&StageResult>) -> PlatformLock {
 }
 
 /// Puts the layers of packages together while scripts run, as they will be unless a package replaces or diverts a file
-/// of another.
-fn early_layers(graph: &Graph<'_>, ready: &[Ready<'_>]) {
+/// of another; their digests.
+fn early_layers(graph: &Graph<'_>, ready: &[Ready<'_>]) -> Vec<Digest> {
     let (base, rest): (Vec<Ready<'_>>, Vec<Ready<'_>>) = ready.iter().cloned().partition(|ready| ready.package.base);
     let known = stages::known_base(graph);
     let mut folders = Folders::default();
     let leave_out = known.as_ref().map(|stage| stage.leave_out.clone()).unwrap_or_default();
+    let mut layers = Vec::new();
     for (packages, leave_out) in [(base, leave_out), (rest, LeaveOut::new())] {
         // What fails here fails again where it is needed, and is told there.
         if let Ok(planned) = bins(graph, &packages, &leave_out, &mut folders) {
-            planned.par_iter().for_each(|planned| {
-                let _ = planned.assembled(graph);
-            });
+            let made = planned.par_iter().filter_map(|planned| planned.assembled(graph).ok());
+            layers.par_extend(made.map(|layer| layer.digest));
         }
         if let Some(stage) = &known {
             folders.replace(&stage.part.directories);
         }
     }
+    layers
 }
 
 /// The layers of packages: each bin's parts, in the order of the packages.

@@ -12,9 +12,12 @@ use crate::digest::Digest;
 use crate::ecosystem::debian::exclusions::Exclusions;
 use crate::ecosystem::debian::package::{self, Locked};
 use crate::error::{Context, Error, Kind, Result};
-use crate::layer::Part;
+use crate::layer::{Entry, Layer, Part, assemble_once};
 use crate::lock::{LayerOutput, Lockfile, PlatformLock, PlatformPackage};
 use crate::net::Download;
+
+/// Layers by their parts, each with its folders.
+type Layers = BTreeMap<Vec<Digest>, (Vec<Entry>, Layer)>;
 
 /// One image being baked.
 pub struct Graph<'a> {
@@ -28,6 +31,8 @@ pub struct Graph<'a> {
     others: Vec<&'a PlatformPackage>,
     /// The layers that were put together for this image, and were not in the store before.
     made: Mutex<BTreeSet<Digest>>,
+    /// Those that were put together or found.
+    layers: Mutex<Layers>,
     /// Set when a stage is unpacked, or none will be.
     pub unpacked: OnceLock<()>,
 }
@@ -48,6 +53,7 @@ impl<'a> Graph<'a> {
             order,
             others,
             made: Mutex::default(),
+            layers: Mutex::default(),
             unpacked: OnceLock::new(),
         })
     }
@@ -162,9 +168,11 @@ impl<'a> Graph<'a> {
 
     /// Makes every package a part. `configure` runs beside that, on what has arrived, though it is not compressed yet.
     /// Once all are compressed, `meanwhile` is called with them; `configure` may still be running, but has something
-    /// unpacked: until then, every processor is needed for that. If it fails, nothing more is begun.
+    /// unpacked: until then, every processor is needed for that. If it fails, nothing more is begun. If it is
+    /// `held`, nothing is compressed either from when all is read until then.
     pub fn prepare<T: Send, M>(
         &self,
+        held: bool,
         configure: impl FnOnce(Arriving<'a>) -> Result<T> + Send,
         meanwhile: impl FnOnce(&[Ready<'a>]) -> M,
     ) -> Result<(Vec<Ready<'a>>, T, M)> {
@@ -181,11 +189,16 @@ impl<'a> Graph<'a> {
                 }
                 configured
             });
-            let ready = self.parts(Waiting { base: base.0, all: all.0 }, &sender, &receiver);
+            let teller = sender.clone();
+            threads.spawn(move || {
+                self.unpacked.wait();
+                let _ = teller.send(Message::Unpacked);
+            });
+            let making = Making::new(&self.order, Waiting { base: base.0, all: all.0 }, held);
+            let ready = self.parts(making, &sender, &receiver);
             let ready = ready.map(|ready| {
                 self.unpacked.wait();
                 let meanwhile = meanwhile(&ready);
-                (self.bakery.progress)(Progress::Ahead);
                 (ready, meanwhile)
             });
             let configured = configure.join().map_err(|_| Error::new("configuring packages ended unexpectedly"))?;
@@ -200,13 +213,12 @@ impl<'a> Graph<'a> {
     /// compressed.
     fn parts(
         &self,
-        waiting: Waiting<'a>,
+        mut making: Making<'a>,
         sender: &Sender<Message<'a>>,
         receiver: &Receiver<Message<'a>>,
     ) -> Result<Vec<Ready<'a>>> {
         let turns = self.bakery.turns;
         let (mut reading, mut compressing) = (Some(turns.reading()), None);
-        let mut making = Making::new(&self.order, waiting);
         std::thread::scope(|threads| {
             let there = sender.clone();
             threads.spawn(move || {
@@ -255,9 +267,21 @@ impl<'a> Graph<'a> {
         }
     }
 
-    /// Says that a layer was not in the store before.
-    pub fn made(&self, layer: Digest) {
-        self.made.lock().unwrap_or_else(PoisonError::into_inner).insert(layer);
+    /// The layer of these folders and parts, put together if this was not done before.
+    pub fn layer(&self, directories: &[Entry], parts: &[Part]) -> Result<Layer> {
+        let key: Vec<Digest> = parts.iter().map(|part| part.content).collect();
+        let known = self.layers.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        if let Some((_, layer)) = known.filter(|(known, _)| known == directories) {
+            return Ok(layer);
+        }
+        let parts: Vec<&Part> = parts.iter().collect();
+        let (layer, made) = assemble_once(self.bakery.store, directories, &parts)?;
+        if made {
+            self.made.lock().unwrap_or_else(PoisonError::into_inner).insert(layer.digest);
+        }
+        let known = (directories.to_vec(), layer.clone());
+        self.layers.lock().unwrap_or_else(PoisonError::into_inner).insert(key, known);
+        Ok(layer)
     }
 
     /// How many of these layers were in the store before.

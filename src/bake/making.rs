@@ -84,6 +84,8 @@ pub enum Message<'a> {
     Plain(usize, Result<Ready<'a>>),
     /// A package has become a part.
     Part(usize, Result<Ready<'a>>),
+    /// The tree for which every processor is needed is put together.
+    Unpacked,
     /// Nobody needs parts any more, and whoever says so tells why.
     Stop,
 }
@@ -105,11 +107,14 @@ pub struct Making<'a> {
     /// Packages that are not read yet.
     unread: usize,
     fetching: bool,
+    /// Whether nothing is compressed when all is read.
+    held: bool,
     failed: Option<Error>,
 }
 
 impl<'a> Making<'a> {
-    pub fn new(order: &[&PlatformPackage], waiting: Waiting<'a>) -> Self {
+    /// If it is `held`, nothing is compressed between when all is read and [`Message::Unpacked`].
+    pub fn new(order: &[&PlatformPackage], waiting: Waiting<'a>, held: bool) -> Self {
         let making = Self {
             of_base: order.iter().map(|package| package.base).collect(),
             slots: order.iter().map(|_| None).collect(),
@@ -119,6 +124,7 @@ impl<'a> Making<'a> {
             under_way: 0,
             unread: order.len(),
             fetching: true,
+            held,
             failed: None,
         };
         making.tell_all();
@@ -139,6 +145,7 @@ impl<'a> Making<'a> {
                 let ready = self.good(ready)?;
                 return Some(self.slots[index].insert(ready));
             }
+            Message::Unpacked => self.held = false,
             Message::Stop => {
                 self.good::<()>(Err(Error::new("making parts was stopped")));
             }
@@ -170,6 +177,7 @@ impl<'a> Making<'a> {
         }
         let next = match self.to_read.pop_front() {
             Some(index) => (index, Step::Read),
+            None if self.held && self.has_read_all() => return None,
             None => {
                 let (_, index) = self.to_compress.pop_first()?;
                 (index, Step::Compress(self.slots[index].clone()?))
@@ -284,7 +292,7 @@ mod tests {
         let packages = [package("a", true), package("b", true), package("c", false), package("d", false)];
         let order: Vec<&PlatformPackage> = packages.iter().collect();
         let (base, all) = (channel(), channel());
-        let mut making = Making::new(&order, Waiting { base: base.0, all: all.0 });
+        let mut making = Making::new(&order, Waiting { base: base.0, all: all.0 }, false);
         let arriving = Arriving { base: base.1, all: all.1 };
         let told = |receiver: &Receiver<Vec<Ready<'_>>>| receiver.try_recv().map(|ready| ready.len()).ok();
 
@@ -319,7 +327,7 @@ mod tests {
         let packages = [package("a", true), package("b", false)];
         let order: Vec<&PlatformPackage> = packages.iter().collect();
         let (base, all) = (channel(), channel());
-        let mut making = Making::new(&order, Waiting { base: base.0, all: all.0 });
+        let mut making = Making::new(&order, Waiting { base: base.0, all: all.0 }, false);
         let arriving = Arriving { base: base.1, all: all.1 };
         making.take(Message::There(0));
         making.take(Message::There(1));
@@ -333,18 +341,23 @@ mod tests {
         assert!(arriving.base().is_none() && arriving.all().is_none());
     }
 
-    #[test]
-    fn what_nobody_needs_is_not_compressed() {
-        let packages = [package("a", true), package("b", false)];
+    /// Two packages that have been read.
+    fn both_read<'a>(packages: &'a [PlatformPackage; 2], held: bool) -> Making<'a> {
         let order: Vec<&PlatformPackage> = packages.iter().collect();
-        let (base, all) = (channel(), channel());
-        let mut making = Making::new(&order, Waiting { base: base.0, all: all.0 });
+        let mut making = Making::new(&order, Waiting { base: channel().0, all: channel().0 }, held);
         making.take(Message::Fetched(Ok(())));
         for (index, package) in packages.iter().enumerate() {
             making.take(Message::There(index));
             assert_eq!(next(&mut making), Some((index, true)));
             making.take(Message::Plain(index, Ok(ready(package, 1, false))));
         }
+        making
+    }
+
+    #[test]
+    fn what_nobody_needs_is_not_compressed() {
+        let packages = [package("a", true), package("b", false)];
+        let mut making = both_read(&packages, false);
         assert_eq!(next(&mut making), Some((0, false)));
         making.take(Message::Stop);
         assert_eq!(next(&mut making), None);
@@ -352,5 +365,15 @@ mod tests {
         making.take(Message::Part(0, Ok(ready(&packages[0], 1, true))));
         assert!(making.is_done());
         assert!(making.finish().is_err());
+    }
+
+    #[test]
+    fn nothing_is_compressed_while_the_tree_is_put_together() {
+        let packages = [package("a", true), package("b", false)];
+        let mut making = both_read(&packages, true);
+        assert_eq!(next(&mut making), None);
+        assert!(!making.is_done());
+        making.take(Message::Unpacked);
+        assert_eq!(next(&mut making), Some((0, false)));
     }
 }

@@ -88,8 +88,8 @@ pub enum Progress {
     Part { name: String, total: usize },
     /// A stage's scripts begin to run.
     Configuring { stage: &'static str, packages: usize },
-    /// All that needs no script is made; while scripts run, processors are free.
-    Ahead,
+    /// All that needs no script is made, these layers among it; while scripts run, processors are free.
+    Ahead { layers: Vec<Digest> },
     /// A step's script begins to run.
     Running { step: String },
     /// A step's script has run; for how long.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::graph::Graph;
 use super::stages::StageResult;
 use crate::error::Result;
-use crate::layer::{Entry, Kind, Layer, Part, assemble_once, content_of};
+use crate::layer::{Entry, Kind, Layer, Part, content_of};
 use crate::sandbox::Extraction;
 
 /// A layer to be put together: its name, what its history says, its folders and its parts.
@@ -69,15 +69,10 @@ impl Planned {
     }
 
     pub fn assembled(&self, graph: &Graph<'_>) -> Result<Layer> {
-        if let Some(layer) = &self.foreign {
-            return Ok(layer.clone());
+        match &self.foreign {
+            Some(layer) => Ok(layer.clone()),
+            None => graph.layer(&self.directories, &self.parts),
         }
-        let parts: Vec<&Part> = self.parts.iter().collect();
-        let (layer, made) = assemble_once(graph.bakery.store, &self.directories, &parts)?;
-        if made {
-            graph.made(layer.digest);
-        }
-        Ok(layer)
     }
 }
 

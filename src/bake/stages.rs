@@ -92,11 +92,12 @@ pub fn has_rest(graph: &Graph<'_>) -> bool {
     graph.order.iter().any(|package| !package.base) || !graph.lock.environment.users.is_empty()
 }
 
-/// The packages in whose tree scripts will run first; `None` if the store has all that they would give.
-pub fn first_tree<'a>(graph: &Graph<'a>) -> Option<Vec<&'a PlatformPackage>> {
-    match known_base(graph) {
+/// The packages in whose tree scripts will run first, if the base is `known`; `None` if the store has all that they
+/// would give.
+pub fn first_tree<'a>(graph: &Graph<'a>, known: Option<&StageResult>) -> Option<Vec<&'a PlatformPackage>> {
+    match known {
         None => Some(graph.order.iter().copied().filter(|package| package.base).collect()),
-        Some(base) => (has_rest(graph) && !is_rest_known(graph, &base)).then(|| graph.order.clone()),
+        Some(base) => (has_rest(graph) && !is_rest_known(graph, base)).then(|| graph.order.clone()),
     }
 }
 

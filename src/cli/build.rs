@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::arguments::{Build, Format};
 use super::context::Context;
-use super::export::{LayersThere, Target};
+use super::export::{Ahead, Target};
 use super::kitchen::{Kitchen, fitting_lockfile};
 use super::lock::{stale_error, write_lockfile};
 use super::output::{bytes, count};
@@ -88,7 +88,8 @@ pub fn build(context: &Context, workspace: &Workspace, names: &[String], argumen
         }
     }
     let mut rows = Vec::new();
-    let mut there = (!targets.is_empty()).then(|| LayersThere::look(&targets, &names[0], &kitchen.ahead));
+    let ahead = || Ahead::start(&targets, &names[0], &kitchen.store, &kitchen.ahead);
+    let mut ahead = (!targets.is_empty()).then(ahead).transpose()?;
     bake_all(&kitchen, &jobs, |job, images| {
         let mut lockfile = job.lockfile.clone();
         for (lock, (image, reuse)) in job.locks.iter().zip(&images) {
@@ -108,9 +109,9 @@ pub fn build(context: &Context, workspace: &Workspace, names: &[String], argumen
         let index = index.map(|_| write_index(&kitchen, job.name, &lockfile)).transpose()?.flatten();
         let baked: Vec<(Platform, Baked)> =
             job.locks.iter().zip(images).map(|(lock, (image, _))| (lock.platform, image)).collect();
-        let there = there.take().map(LayersThere::found).unwrap_or_default();
+        let ahead = ahead.take().map(Ahead::done).unwrap_or_default();
         targets.iter().try_for_each(|target| {
-            super::export::write(&kitchen, job.name, &lockfile, &baked, index.as_ref(), target, &there)
+            super::export::write(&kitchen, job.name, &lockfile, &baked, index.as_ref(), target, &ahead)
         })
     })?;
     if context.format == Format::Json {

@@ -1,6 +1,6 @@
 //! `kiln build --output`: an image where other tools find it.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -13,6 +13,7 @@ use crate::error::{Context as _, Error, Result};
 use crate::image::{Image, Platform as OciPlatform, Root, archive, layout};
 use crate::lock::{Lockfile, PlatformLock};
 use crate::sandbox::Session;
+use crate::store::Store;
 use crate::workspace::Platform;
 
 /// Where an image goes.
@@ -53,38 +54,41 @@ impl Target {
     }
 }
 
-/// Looks for the layers that layouts hold already, each checked, with the least priority: while scripts run, one after
-/// another, a core has nothing else to do.
-pub struct LayersThere {
+/// What is done for layouts while scripts run, one after another, and a processor has nothing else to do.
+pub struct Ahead {
     /// Set when that begins.
-    begin: Arc<OnceLock<()>>,
-    /// Whether they are needed now.
+    begin: Arc<OnceLock<Vec<Digest>>>,
+    /// Whether it is needed now.
     enough: Arc<AtomicBool>,
-    thread: JoinHandle<BTreeSet<Digest>>,
+    thread: JoinHandle<Done>,
 }
 
-impl LayersThere {
-    /// Looks when `begin` is set, at the layers of the image `name` first.
-    pub fn look(targets: &[Target], name: &str, begin: &Arc<OnceLock<()>>) -> Self {
+/// By layout, what was done ahead.
+pub type Done = BTreeMap<PathBuf, layout::Ahead>;
+
+impl Ahead {
+    /// Waits for `begin`, which brings layers of the image `name`.
+    pub fn start(targets: &[Target], name: &str, store: &Store, begin: &Arc<OnceLock<Vec<Digest>>>) -> Result<Self> {
         let layouts = targets.iter().filter(|target| target.kind == Kind::Oci).map(|target| target.path.clone());
         let (layouts, name): (Vec<PathBuf>, String) = (layouts.collect(), name.to_owned());
         let enough = Arc::new(AtomicBool::new(false));
-        let (seen, begun) = (Arc::clone(&enough), Arc::clone(begin));
+        let (seen, begun, store) = (Arc::clone(&enough), Arc::clone(begin), Store::open(store.root())?);
         let thread = std::thread::spawn(move || {
-            begun.wait();
+            let layers = begun.wait();
             let _ = rustix::process::setpriority_process(None, 19);
-            let mut held = layouts.iter().map(|layout| layout::layers_of(layout, &name, &seen));
-            // What is to be in several must be in all of them.
-            let first = held.next().unwrap_or_default();
-            held.fold(first, |common, other| &common & &other)
+            let ahead = |layout: PathBuf| {
+                let ahead = layout::Ahead::new(&store, &layout, &name, layers, &seen);
+                (layout, ahead)
+            };
+            layouts.into_iter().map(ahead).collect()
         });
-        Self { begin: Arc::clone(begin), enough, thread }
+        Ok(Self { begin: Arc::clone(begin), enough, thread })
     }
 
-    /// Those that were found up to now.
-    pub fn found(self) -> BTreeSet<Digest> {
+    /// What was done up to now.
+    pub fn done(self) -> Done {
         self.enough.store(true, Ordering::Relaxed);
-        let _ = self.begin.set(());
+        let _ = self.begin.set(Vec::new());
         self.thread.join().unwrap_or_default()
     }
 }
@@ -92,7 +96,7 @@ impl LayersThere {
 /// An index in the store, with its images.
 pub type Index = (Digest, Vec<(OciPlatform, Image)>);
 
-/// Writes what was baked of the environment `name`; `layers` are there already ([`LayersThere`]).
+/// Writes what was baked of the environment `name`; some of it was done `ahead` ([`Ahead`]).
 pub fn write(
     kitchen: &Kitchen<'_>,
     name: &str,
@@ -100,7 +104,7 @@ pub fn write(
     baked: &[(Platform, Baked)],
     index: Option<&Index>,
     target: &Target,
-    layers: &BTreeSet<Digest>,
+    ahead: &Done,
 ) -> Result<()> {
     let what = || format!("writing `{name}` to {}", target.path.display());
     let store = &kitchen.store;
@@ -119,7 +123,10 @@ pub fn write(
         _ => Err(Error::new("this kind of output holds one platform").hint("name it with `--platform`")),
     };
     match target.kind {
-        Kind::Oci => layout::write(store, &root, &target.path, layers),
+        Kind::Oci => {
+            let none = layout::Ahead::default();
+            layout::write(store, &root, &target.path, ahead.get(&target.path).unwrap_or(&none))
+        }
         Kind::OciArchive => archive::write_oci(store, &root, &target.path),
         Kind::DockerArchive => archive::write_docker(store, name, &one()?.1.image, &target.path),
         Kind::Tar => archive::write_root(store, &one()?.1.image.layers, &target.path),

@@ -9,6 +9,7 @@ use super::errors::safe;
 use super::lock::{Comparison, compare, locked, stale_error};
 use super::output::{bytes, count};
 use crate::bake::{Bakery, Endings, Ground, Progress, Turns};
+use crate::digest::Digest;
 use crate::ecosystem::debian::sources::Sources;
 use crate::error::{Error, Result};
 use crate::lock::{Artifact, Blob, Lockfile, Package, Reason};
@@ -32,8 +33,8 @@ pub struct Kitchen<'a> {
     /// Warnings that have been given.
     told: Mutex<BTreeSet<String>>,
     executor: Mutex<Option<Executor>>,
-    /// Set when processors are free ([`Progress::Ahead`]).
-    pub ahead: Arc<OnceLock<()>>,
+    /// Set when processors are free, with the layers that are there by then ([`Progress::Ahead`]).
+    pub ahead: Arc<OnceLock<Vec<Digest>>>,
 }
 
 impl<'a> Kitchen<'a> {
@@ -116,8 +117,8 @@ impl<'a> Kitchen<'a> {
         let start = |in_memory| self.start(in_memory);
         let fetching = Mutex::new(None);
         let progress = |progress: Progress| match progress {
-            Progress::Ahead => {
-                let _ = self.ahead.set(());
+            Progress::Ahead { layers } => {
+                let _ = self.ahead.set(layers);
             }
             Progress::Note(text) => self.warn(format!("{name}: {}", safe(&text))),
             Progress::Fetching { count, bytes } => {
@@ -214,7 +215,7 @@ fn show(context: &Context, name: &str, progress: Progress) {
             bars.spent(&format!("The script of {step} of {name} ran"), took);
         }
         // Told by whoever calls this.
-        Progress::Fetching { .. } | Progress::Fetched | Progress::Note(_) | Progress::Ahead => {}
+        Progress::Fetching { .. } | Progress::Fetched | Progress::Note(_) | Progress::Ahead { .. } => {}
         Progress::Configured { stage, scripts } => {
             bars.end(&format!("{name}: configuring {stage}"));
             bars.spent(&format!("Scripts of the {stage} of {name} ran"), scripts);

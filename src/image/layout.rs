@@ -3,14 +3,16 @@
 //! A layout that is there already gets the image added; one under the same name is replaced in the
 //! layout's index. What others wrote into it stays.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read;
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::ScopedJoinHandle;
 
 use rayon::prelude::*;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use serde_json::Value;
 
 use super::manifest::{Root, layout_index};
@@ -20,6 +22,9 @@ use crate::canonical;
 use crate::digest::Digest;
 use crate::error::{Context, Error, Kind, Result};
 use crate::store::Store;
+
+/// The folder of a layout with its blobs.
+const BLOBS: &str = "blobs/sha256";
 
 /// The content of the file `oci-layout`.
 pub(super) const MARKER: &[u8] = b"{\"imageLayoutVersion\":\"1.0.0\"}";
@@ -36,7 +41,7 @@ pub fn named(folder: &Path, name: Option<&str>) -> Result<Digest> {
 
 /// A blob of the layout at `folder`, of at most `maximum` bytes, checked against its digest.
 pub fn blob(folder: &Path, digest: &Digest, maximum: u64) -> Result<Vec<u8>> {
-    let path = folder.join("blobs/sha256").join(digest.to_string());
+    let path = folder.join(BLOBS).join(digest.to_string());
     let content = read_limited(&path, maximum)?;
     match Digest::of(&content) {
         found if found == *digest => Ok(content),
@@ -59,12 +64,12 @@ fn read_limited(path: &Path, maximum: u64) -> Result<Vec<u8>> {
 /// Writes `root` into the layout at `folder`, which is made if it does not exist. The index is replaced
 /// last: until then, and if this fails, the layout is what it was.
 ///
-/// Blobs that are `known` to be there and good ([`layers_of`]) are not looked at again.
+/// What was done `ahead` is not done again.
 ///
 /// Fails on a folder that holds something else.
-pub fn write(store: &Store, root: &Root, folder: &Path, known: &BTreeSet<Digest>) -> Result<()> {
+pub fn write(store: &Store, root: &Root, folder: &Path, ahead: &Ahead) -> Result<()> {
     let others = existing(folder, &root.name)?;
-    let blobs = folder.join("blobs/sha256");
+    let blobs = folder.join(BLOBS);
     fs::create_dir_all(&blobs).context(|| format!("making {}", blobs.display()))?;
     std::thread::scope(|threads| {
         let writing: Vec<_> = root
@@ -72,8 +77,9 @@ pub fn write(store: &Store, root: &Root, folder: &Path, known: &BTreeSet<Digest>
             .par_iter()
             .map(|(digest, size)| -> Result<_> {
                 let path = blobs.join(digest.to_string());
-                let there = if known.contains(digest) { is_there(&path, *size) } else { holds(&path, digest, *size) };
-                if there {
+                let there =
+                    if ahead.good.contains(digest) { is_there(&path, *size) } else { holds(&path, digest, *size) };
+                if there || ahead.begun.get(digest).is_some_and(|file| publish(file, &path)) {
                     return Ok(None);
                 }
                 let written = Written::new(path, |file| store.copy_to(digest, file).map(drop))?;
@@ -94,11 +100,46 @@ pub fn write(store: &Store, root: &Root, folder: &Path, known: &BTreeSet<Digest>
     write_file(&folder.join("index.json"), |file| Ok(std::io::Write::write_all(file, &index)?))
 }
 
+/// What was done for a layout before all that is to be written into it was known.
+#[derive(Debug, Default)]
+pub struct Ahead {
+    /// The layers in it that are what their names say.
+    good: BTreeSet<Digest>,
+    /// Layers that are written and checked, and have no names in it yet. Without being given names, they vanish.
+    begun: BTreeMap<Digest, fs::File>,
+}
+
+impl Ahead {
+    /// Checks the layers that the layout at `folder` has, those of the image under `name` first, then writes those of
+    /// `layers` that it lacks. For doing while something else goes on: what fails, or was not begun before there was
+    /// `enough`, is simply left.
+    pub fn new(store: &Store, folder: &Path, name: &str, layers: &[Digest], enough: &AtomicBool) -> Self {
+        let good = layers_of(folder, name, enough);
+        let blobs = folder.join(BLOBS);
+        let write = |digest: &Digest| -> Result<fs::File> {
+            let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+            let mut file = fs::File::from(rustix::fs::open(&blobs, flags, Mode::from_raw_mode(0o666))?);
+            store.copy_to(digest, &mut file)?;
+            file.sync_all()?;
+            Ok(file)
+        };
+        let missing = layers.iter().filter(|digest| !blobs.join(digest.to_string()).exists());
+        let missing = missing.take_while(|_| !enough.load(Ordering::Relaxed));
+        let begun = missing.filter_map(|digest| Some((*digest, write(digest).ok()?))).collect();
+        Self { good, begun }
+    }
+}
+
+/// Gives an unnamed file a name (open(2), `O_TMPFILE`); false if that is taken, or it cannot be.
+fn publish(file: &fs::File, path: &Path) -> bool {
+    let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
+    rustix::fs::linkat(CWD, unnamed, CWD, path, AtFlags::SYMLINK_FOLLOW).is_ok()
+}
+
 /// Which layers in the layout at `folder` are what their names say: of the image under `name`, then of the others, which
-/// share layers with it. For asking while something else goes on: what cannot be read, or was not looked at before
-/// there was `enough`, is simply not among them.
-pub fn layers_of(folder: &Path, name: &str, enough: &AtomicBool) -> BTreeSet<Digest> {
-    let blobs = folder.join("blobs/sha256");
+/// share layers with it.
+fn layers_of(folder: &Path, name: &str, enough: &AtomicBool) -> BTreeSet<Digest> {
+    let blobs = folder.join(BLOBS);
     let read = |path: &Path| serde_json::from_slice::<Value>(&fs::read(path).ok()?).ok();
     let digest =
         |descriptor: &Value| -> Option<Digest> { descriptor["digest"].as_str()?.strip_prefix("sha256:")?.parse().ok() };

@@ -28,6 +28,7 @@ use super::protocol::{Failure, Reply, Request, Setup, Terminal, receive, send};
 use super::snapshot::{Snapshot, pack};
 use super::tree::Tree;
 use super::{Command, Executor, ForegroundCommand, Output, confine, executor, extract, kill, mounts, run, volume};
+use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::store::Store;
 
@@ -274,7 +275,9 @@ pub(super) struct Worker {
     tree: Tree,
     store: Arc<Store>,
     mark: Option<Snapshot>,
-    /// What was placed and is being checked.
+    /// What was placed and is to be checked.
+    unchecked: Vec<Digest>,
+    /// What is being checked.
     checks: Vec<Check>,
     /// `None` where namespaces give programs their devices.
     devices: Option<Devices>,
@@ -295,7 +298,7 @@ impl Worker {
             mounts::stage(&beside(setup))?;
             None
         };
-        Ok(Self { setup: setup.clone(), tree, store, mark: None, checks: Vec::new(), devices })
+        Ok(Self { setup: setup.clone(), tree, store, mark: None, unchecked: Vec::new(), checks: Vec::new(), devices })
     }
 
     fn answer(&mut self, request: Request<'_>, bulk: &[u8], stream: &mut UnixStream) -> Result<(Reply, Vec<u8>)> {
@@ -303,10 +306,10 @@ impl Worker {
         let reply = match request {
             Request::Extract { layers, checked } => {
                 let placed = extract::extract(tree, &self.store, &layers, checked)?;
-                self.checks.push(Check::start(&self.store, placed.unchecked)?);
+                self.unchecked.extend(placed.unchecked);
                 Reply::Names(placed.unmade)
             }
-            Request::Check => Reply::Exists(self.check()),
+            Request::Check => Reply::Exists(self.check()?),
             Request::Write(files) => write(tree, &files, bulk)?,
             Request::Read(path) => {
                 let content = tree.read(&path)?;
@@ -325,6 +328,7 @@ impl Worker {
             Request::Rename { from, to } => tree.rename(&from, &to).map(|()| Reply::Done)?,
             Request::MakeDirectory { path, mode } => tree.make_directory(&path, mode).map(|()| Reply::Done)?,
             Request::Run(command) => {
+                self.begin_check()?;
                 let mut output = self.surrounded(false, |worker| worker.run(&command))?;
                 let bytes = std::mem::take(&mut output.output);
                 return Ok((Reply::Output(output), bytes));
@@ -362,13 +366,22 @@ impl Worker {
         Ok((reply, Vec::new()))
     }
 
+    /// Begins to check what was placed: beside programs that run, processors are free.
+    fn begin_check(&mut self) -> Result<()> {
+        if !self.unchecked.is_empty() {
+            self.checks.push(Check::start(&self.store, std::mem::take(&mut self.unchecked))?);
+        }
+        Ok(())
+    }
+
     /// Whether all that was placed was right.
-    fn check(&mut self) -> bool {
+    fn check(&mut self) -> Result<bool> {
+        self.begin_check()?;
         let mut sound = true;
         for check in self.checks.drain(..) {
             sound &= check.wait();
         }
-        sound
+        Ok(sound)
     }
 
     /// Does `action` while the tree has its mount points, or its devices.

@@ -75,7 +75,7 @@ fn documents(world: &World, bytes: &[u8]) -> Outcome {
     let _ = printable(read::named(bytes, Some("a")));
     world.write("layout/index.json", bytes);
     let _ = printable(image::layout::named(&world.folder().join("layout"), None));
-    let _ = image::layout::layers_of(&world.folder().join("layout"), "a", &AtomicBool::new(false));
+    let _ = image::layout::Ahead::new(&world.store, &world.folder().join("layout"), "a", &[], &AtomicBool::new(false));
     Ok(())
 }
 
