@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use super::graph::Graph;
 use super::ground::{self, Coming, Ground, in_memory};
 use super::making::Ready;
@@ -18,7 +20,6 @@ use crate::layer::{Entry, Kind, Part, PartBuilder};
 use crate::lock::PlatformPackage;
 use crate::sandbox::Executor;
 use crate::{FORMAT, canonical};
-use serde::{Deserialize, Serialize};
 
 /// Where dpkg inside the image is told what was left out.
 const EXCLUSIONS: &str = "etc/dpkg/dpkg.cfg.d/kiln";

@@ -9,6 +9,7 @@ use insta::assert_snapshot;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::store::files;
+use crate::support::archive::Package;
 use crate::support::context::{TestContext, definition, here, not_run, package_with};
 use crate::support::tiny;
 
@@ -18,6 +19,11 @@ const MOTTO: &[u8] = b"what is built twice is the same twice\n";
 /// An environment `api` of the base and the package `daemon` with this `postinst`; `None`, said, where no
 /// script can run.
 fn daemon(postinst: &str) -> Option<TestContext> {
+    daemon_beside(postinst, package_with("nothing", "1", &[], |deb| deb))
+}
+
+/// The same with another package to be had.
+fn daemon_beside(postinst: &str, other: Package) -> Option<TestContext> {
     let script = format!("#!/bin/sh\nset -e\n{postinst}\n");
     let context = TestContext::new(&[
         tiny::essential()?,
@@ -25,6 +31,7 @@ fn daemon(postinst: &str) -> Option<TestContext> {
             deb.dir("./etc/", 0o755).file("./etc/motto", MOTTO).member("md5sums", 0o644, "")
         }),
         package_with("daemon", "1", &[], |deb| deb.member("postinst", 0o755, &script)),
+        other,
     ]);
     context.write("envs/base.toml", define(&[]));
     context.write("envs/api.toml", define(&["daemon"]));
@@ -70,6 +77,23 @@ fn scripts_run_and_what_they_make_is_there() {
     --- stdout
     made
     ");
+    assert_eq!(left(&context), 0);
+}
+
+/// A sandbox is started by what a tree seems to take, before its packages are read.
+#[test]
+fn a_tree_that_is_larger_than_it_seemed_does_not_stay_in_memory() {
+    const LENGTH: usize = 32 << 20;
+    let zeros = package_with("zeros", "1", &[], |deb| deb.dir("./srv/", 0o755).file("./srv/zeros", &vec![0; LENGTH]));
+    let Some(mut context) = daemon_beside("busybox stat -f -c %T / >/etc/where", zeros) else { return };
+    if rustix::fs::statfs(context.folder()).unwrap().f_type == 0x0102_1994 {
+        return not_run("the tests' own folders are in memory");
+    }
+    context.write("envs/api.toml", define(&["daemon", "zeros"]));
+    context.ok(&["lock", "api"]);
+    context.set("KILN_TREE_MEMORY", "24");
+    context.ok(&["build", "api"]);
+    assert_ne!(context.ok(&["run", "api", "--", "cat", "/etc/where"]).stdout, "tmpfs\n");
     assert_eq!(left(&context), 0);
 }
 
