@@ -43,14 +43,9 @@ impl Ground {
     }
 }
 
-/// One with an empty tree for packages that need not have been read yet: of the size of its archive, a package takes
-/// about four times.
+/// One with an empty tree for packages that need not have been read yet.
 pub fn early(graph: &Graph<'_>, packages: &[&PlatformPackage]) -> Result<Ground> {
-    const GROWTH: u64 = 4;
-    let digests: BTreeSet<&Digest> = packages.iter().map(|package| &package.sha256).collect();
-    let artifacts = graph.lockfile.packages.iter().filter_map(|package| package.artifacts.get(&graph.lock.platform));
-    let size: u64 = artifacts.filter(|one| digests.contains(&one.sha256)).map(|artifact| artifact.size).sum();
-    (graph.bakery.start)(fits(graph.bakery.tree_memory, GROWTH * size))
+    (graph.bakery.start)(seems_to_fit(graph, packages))
 }
 
 /// One with the configured base; `empty` is used if it is right for that.
@@ -60,12 +55,22 @@ pub fn on_base(
     packages: &[Ready<'_>],
     empty: Option<Coming<'_>>,
 ) -> Result<Ground> {
+    let in_memory = seems_to_fit(graph, &graph.order);
     let mut ground = match empty.and_then(|coming| coming.join().ok()) {
-        Some(Ok(empty)) => empty,
-        _ => early(graph, &graph.order)?,
+        Some(Ok(empty)) if empty.in_memory == in_memory => empty,
+        _ => (graph.bakery.start)(in_memory)?,
     };
     ground.place(base, packages)?;
     Ok(ground)
+}
+
+/// Whether the tree of these packages seems to fit into memory: a package takes about four times what its archive does.
+fn seems_to_fit(graph: &Graph<'_>, packages: &[&PlatformPackage]) -> bool {
+    const GROWTH: u64 = 4;
+    let digests: BTreeSet<&Digest> = packages.iter().map(|package| &package.sha256).collect();
+    let artifacts = graph.lockfile.packages.iter().filter_map(|package| package.artifacts.get(&graph.lock.platform));
+    let size: u64 = artifacts.filter(|one| digests.contains(&one.sha256)).map(|artifact| artifact.size).sum();
+    fits(graph.bakery.tree_memory, GROWTH * size)
 }
 
 /// Whether the tree fits into memory, with plenty left for everything else. Making and removing thousands of files
