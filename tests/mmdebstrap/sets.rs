@@ -28,13 +28,22 @@ pub const SETS: &[Set] = &[
     always("crafted", "craft-through craft-diverter craft-late craft-replacer craft-changes craft-trigger"),
     older("bookworm", "bookworm", "ca-certificates python3 redis-server"),
     older("bullseye", "bullseye", "ca-certificates postgresql-client python2.7"),
-    always("queue", "redis-sentinel redis-server"),
+    on_request("queue", "redis-sentinel redis-server"),
     always("userdb", "postgresql"),
-    always("website", "ca-certificates libnginx-mod-http-modsecurity nginx openssl"),
+    on_request("website", "ca-certificates libnginx-mod-http-modsecurity nginx openssl"),
+    // Those two in the time of one.
+    always(
+        "queue-and-website",
+        "ca-certificates libnginx-mod-http-modsecurity nginx openssl redis-sentinel redis-server",
+    ),
     on_request("shells", "zsh fish tcsh bash-completion"),
-    always("python", "python3 python3-venv python3-yaml"),
+    on_request("python", "python3 python3-venv python3-yaml"),
     always("init", "systemd systemd-sysv dbus openssh-server udev"),
-    always("perl", "perl libwww-perl libdbd-sqlite3-perl libjson-xs-perl libxml-parser-perl"),
+    on_request("perl", "perl libwww-perl libdbd-sqlite3-perl libjson-xs-perl libxml-parser-perl"),
+    always(
+        "python-and-perl",
+        "python3 python3-venv python3-yaml perl libwww-perl libdbd-sqlite3-perl libjson-xs-perl libxml-parser-perl",
+    ),
     on_request("java", "openjdk-21-jre-headless ca-certificates-java"),
     on_request(
         "desktop",

@@ -46,6 +46,15 @@ impl Podman<'_> {
         Service::start(&mut command, &self.folder.join(format!("podman-{name}.log")))
     }
 
+    /// What a command prints in a container of its own. Not `podman exec`: a container's tree is mounted where only the
+    /// podman that started it sees it.
+    pub fn client(&self, image: &str, command: &[&str]) -> String {
+        let [program, arguments @ ..] = command else { panic!("no program") };
+        let mut podman = self.command();
+        podman.args(["run", "--rm"]).args(CONTAINER).args(["--entrypoint", program]).arg(image).args(arguments);
+        succeed(&mut podman)
+    }
+
     /// Stops a container as its image wants; what it ends with, which must be 0.
     pub fn stop(&self, name: &str, mut service: Service) {
         succeed(self.command().args(["stop", "--time", "20", name]));

@@ -69,9 +69,10 @@ fn workers_transcode_find_edges_and_render() {
         workers.stop(Signal::TERM);
 
         let podman = Podman::new(folder.path());
-        let mut workers = podman.run("workers", &layout("workers", folder.path()), &[], &[]);
+        let image = layout("workers", folder.path());
+        let mut workers = podman.run("workers", &image, &[], &[]);
         wait_for(&mut workers, " ready.");
-        ask::do_their_tasks(&client("workers", &["python3", "-c", TASKS]));
+        ask::do_their_tasks(&podman.client(&image, &["python3", "-c", TASKS]));
         podman.stop("workers", workers);
         website.end();
         queue.end();
@@ -122,9 +123,10 @@ fn hive_sums_up() {
         hive.end();
 
         let podman = Podman::new(folder.path());
-        let mut hive = podman.run("analytics", &layout("analytics", folder.path()), &[], &[]);
+        let image = layout("analytics", folder.path());
+        let mut hive = podman.run("analytics", &image, &[], &[]);
         wait_for(&mut hive, "HiveThriftServer2 started");
-        ask::sums_up(&client("analytics", &beeline));
+        ask::sums_up(&podman.client(&image, &beeline));
         hive.end();
     });
 }
