@@ -7,7 +7,7 @@
 //! - `…` stands for anything within its line, and a line that is nothing but `…` for any lines, also none.
 //!
 //! What comes from real archives moves with them: on these pages ([`Rule::Moving`]) any number and any version is as good
-//! as any other; and when such a page is run again with the same store ([`Rule::Again`]), lines that begin with `Fetched`,
+//! as any other; and when the tutorial is run again with the same store ([`Rule::Again`]), lines that begin with `Fetched`,
 //! `Baked`, `Cached` or `Scripts of` may be others, because nothing is done twice.
 
 use std::sync::LazyLock;

@@ -250,9 +250,7 @@ fn a_definition_that_is_changed_meanwhile_is_left_alone() {
     // The archive answers slowly, and the definition is changed while it does.
     context.server.delay(Duration::from_millis(500));
     let child = context.spawn(&["add", "api", "curl"]);
-    while context.server.log().is_empty() {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    context.server.wait_for_request();
     let changed = text.replace("web", "zsh");
     context.write("envs/api.toml", &changed);
     let run = context.finish(child);

@@ -185,9 +185,10 @@ fn collection() {
 #[test]
 fn collection_waits_for_no_one() {
     let context = locked();
-    context.server.delay(Duration::from_secs(1));
+    context.server.delay(Duration::from_secs(3));
+    context.server.log();
     let build = context.spawn(&["build"]);
-    std::thread::sleep(Duration::from_millis(300));
+    context.server.wait_for_request();
     assert_snapshot!(context.kiln(&["gc"]).shown, @"
     exit 2
     --- stderr

@@ -143,8 +143,9 @@ fn an_interrupted_build_leaves_nothing_half_done() {
     for (which, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
         let context = large();
         context.server.delay(Duration::from_secs(20));
+        context.server.log();
         let child = context.spawn(&["build"]);
-        std::thread::sleep(Duration::from_millis(400));
+        context.server.wait_for_request();
         signal(&child, which);
         let run = context.finish(child);
         assert_eq!(run.code, Some(code), "{}", run.shown);
@@ -160,10 +161,11 @@ fn an_interrupted_build_leaves_nothing_half_done() {
 fn a_signal_that_is_ignored_stays_ignored() {
     let context = large();
     context.server.delay(Duration::from_millis(600));
+    context.server.log();
     let words = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh"];
     let mut command = context.wrapped(&words, &["build"]);
     let child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
-    std::thread::sleep(Duration::from_millis(300));
+    context.server.wait_for_request();
     signal(&child, Signal::INT);
     assert_eq!(context.finish(child).code, Some(0));
 }

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kiln::Digest;
 
@@ -113,6 +113,15 @@ impl Server {
     /// The requests since the last call.
     pub fn log(&self) -> Vec<Logged> {
         std::mem::take(&mut self.state.lock().unwrap().log)
+    }
+
+    /// Waits for a request since the last call of [`Server::log`].
+    pub fn wait_for_request(&self) {
+        let started = Instant::now();
+        while self.state.lock().unwrap().log.is_empty() {
+            assert!(started.elapsed() < Duration::from_secs(60), "nobody asks for anything");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Their paths.
