@@ -9,7 +9,7 @@ use super::Progress;
 use super::graph::Graph;
 use super::ground::in_memory;
 use super::plan::{Below, Folders, Planned, extractions};
-use super::stages::StageResult;
+use super::stage_result::StageResult;
 use crate::digest::Digest;
 use crate::ecosystem::debian::accounts::Ids;
 use crate::ecosystem::debian::script::{self, Script};

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::StageResult;
+use super::stage_result::StageResult;
 use crate::layer::{Entry, Kind};
 
 /// A path that two runs of one stage left in different states.

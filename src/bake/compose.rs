@@ -13,7 +13,8 @@ use super::languages;
 use super::making::{Arriving, Ready};
 use super::owners::{self, Trace};
 use super::plan::{self, Folders, Planned};
-use super::stages::{self, StageResult};
+use super::stage_result::StageResult;
+use super::stages;
 use super::{Baked, Observed, Progress};
 use crate::digest::Digest;
 use crate::ecosystem::debian::dpkg::{Files, Member};
@@ -68,7 +69,7 @@ pub fn image(graph: &Graph<'_>) -> Result<Baked> {
 }
 
 /// The stages of the image, and what the scripts of its steps have changed, in order.
-pub fn stages(graph: &Graph<'_>) -> Result<Vec<StageResult>> {
+pub fn stage_results(graph: &Graph<'_>) -> Result<Vec<StageResult>> {
     Ok(composition(graph, |_| ())?.0.stages)
 }
 

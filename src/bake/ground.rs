@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::graph::Graph;
 use super::making::Ready;
-use super::stages::StageResult;
+use super::stage_result::StageResult;
 use crate::digest::Digest;
 use crate::ecosystem::debian::stage;
 use crate::error::Result;

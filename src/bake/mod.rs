@@ -17,6 +17,7 @@ mod making;
 mod owners;
 mod plan;
 mod sources;
+mod stage_result;
 mod stages;
 
 use std::collections::BTreeSet;
@@ -42,7 +43,7 @@ pub use endings::Endings;
 pub use ground::Ground;
 pub use making::Turns;
 pub use owners::{Touch, Trace};
-pub use stages::StageResult;
+pub use stage_result::StageResult;
 
 /// Where an artifact of a package may be had.
 type Candidates<'a> = dyn Fn(&Package, &Artifact) -> Result<Vec<Request>> + Sync + 'a;
@@ -194,7 +195,7 @@ pub fn inputs(store: &Store, lock: &PlatformLock) -> Result<BTreeSet<Digest>> {
 
 /// The stages of an image, in order; run if the store does not have them.
 pub fn stages(bakery: &Bakery<'_>, lockfile: &Lockfile, lock: &PlatformLock) -> Result<Vec<StageResult>> {
-    compose::stages(&Graph::new(bakery, lockfile, lock)?)
+    compose::stage_results(&Graph::new(bakery, lockfile, lock)?)
 }
 
 /// What the image's configuration says of its containers. The documents of a base image are fetched if the store

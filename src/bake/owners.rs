@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::plan::Planned;
-use super::stages::StageResult;
+use super::stage_result::StageResult;
 use crate::error::Result;
 use crate::layer::entry::{WHITEOUT, normalize};
 use crate::layer::{Entry, Kind};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::graph::Graph;
-use super::stages::StageResult;
+use super::stage_result::StageResult;
 use crate::error::Result;
 use crate::layer::{Entry, Kind, Layer, Part, content_of};
 use crate::sandbox::Extraction;

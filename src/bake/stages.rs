@@ -3,11 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::graph::Graph;
 use super::ground::{self, Coming, Ground, in_memory};
 use super::making::Ready;
+use super::stage_result::StageResult;
 use super::{Progress, accounts};
 use crate::digest::Digest;
 use crate::ecosystem::debian::accounts::Ids;
@@ -23,25 +24,6 @@ use crate::{FORMAT, canonical};
 
 /// Where dpkg inside the image is told what was left out.
 const EXCLUSIONS: &str = "etc/dpkg/dpkg.cfg.d/kiln";
-
-/// What a stage gave, as the store keeps it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct StageResult {
-    /// The hash of the stage's inputs.
-    pub key: Digest,
-    /// What the scripts changed.
-    pub part: Part,
-    /// By package, the paths that it does not contribute.
-    pub leave_out: BTreeMap<String, BTreeSet<String>>,
-    /// By path, the script that wrote it last.
-    pub writers: BTreeMap<String, String>,
-    /// The newest time of an artifact in it or below, in seconds since 1970.
-    pub epoch: u64,
-    /// The ids of the users and groups that its scripts have made.
-    pub ids: Ids,
-    /// By package, the files that it diverts.
-    pub diversions: BTreeMap<String, BTreeSet<String>>,
-}
 
 /// Whether a package has programs that only work where `/proc` is mounted, and whose scripts take a failure of
 /// theirs for nothing (`systemd-tmpfiles` makes no folders then, postinst scripts end it with `|| true`) or say little
