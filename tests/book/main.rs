@@ -38,8 +38,8 @@ const FIXED: [&str; 10] = [
     "docs/how-to/third-party-archives.md",
     "docs/registries.md",
 ];
-/// Pages that are run against the real archives, as root, in a network namespace of their own: each begins with an empty
-/// store, but for those that follow another, whose services they want as well.
+/// Pages that are run against the real archives, as root, in a network namespace of their own. Pages on the same services
+/// share a store.
 const REAL: [&[&str]; 3] = [&["README.md"], &["docs/services.md", "docs/compose.md"], &[TUTORIAL]];
 /// Followed twice: the second time from an empty folder again, with the store of the first time and no network.
 const TUTORIAL: &str = "docs/tutorial.md";
@@ -92,8 +92,10 @@ fn pages_of_the_real_archives_and_the_tutorial_again_without_a_network() {
         let folder = machine::Folder::new("book");
         for (number, path) in paths.iter().enumerate() {
             let run = |name: &str, archives: Option<&str>, rule| {
-                let shell = || Shell::real(folder.path(), &format!("{name}-{number}"), archives);
-                machine::in_private_network(|| shell().run(&Page::read(path), rule));
+                let name = format!("{name}-{number}");
+                machine::in_private_network(|| {
+                    Shell::real(folder.path(), &name, archives).run(&Page::read(path), rule)
+                });
             };
             run("first", Some(&archives), Rule::Moving);
             if *path == TUTORIAL {
