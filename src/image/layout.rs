@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +16,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use serde_json::Value;
 
 use super::manifest::{Root, layout_index};
-use super::output::{Written, write_file};
+use super::output::Written;
 use super::read::{self, NAME};
 use crate::canonical;
 use crate::digest::Digest;
@@ -71,8 +71,13 @@ pub fn write(store: &Store, root: &Root, folder: &Path, ahead: &Ahead) -> Result
     let others = existing(folder, &root.name)?;
     let blobs = folder.join(BLOBS);
     fs::create_dir_all(&blobs).context(|| format!("making {}", blobs.display()))?;
-    std::thread::scope(|threads| {
-        let writing: Vec<_> = root
+    let marker = folder.join("oci-layout");
+    let has_marker = read_limited(&marker, MARKER.len() as u64).ok().as_deref() == Some(MARKER);
+    let index = index(root, others)?;
+    let synced: Vec<Written> = std::thread::scope(|threads| {
+        // A disk takes as long for several files at once as for one.
+        let sync = |written: Written| threads.spawn(|| written.sync().map(|()| written));
+        let mut syncing: Vec<_> = root
             .blobs
             .par_iter()
             .map(|(digest, size)| -> Result<_> {
@@ -82,22 +87,21 @@ pub fn write(store: &Store, root: &Root, folder: &Path, ahead: &Ahead) -> Result
                 if there || ahead.begun.get(digest).is_some_and(|file| publish(file, &path)) {
                     return Ok(None);
                 }
-                let written = Written::new(path, |file| store.copy_to(digest, file).map(drop))?;
-                // A disk takes as long for several files at once as for one.
-                Ok(Some(threads.spawn(|| written.publish())))
+                Ok(Some(sync(Written::new(path, |file| store.copy_to(digest, file).map(drop))?)))
             })
+            .filter_map(Result::transpose)
             .collect::<Result<_>>()?;
-        let finish = |thread: ScopedJoinHandle<'_, Result<()>>| {
+        if !has_marker {
+            syncing.push(sync(Written::new(marker, |file| Ok(file.write_all(MARKER)?))?));
+        }
+        syncing.push(sync(Written::new(folder.join("index.json"), |file| Ok(file.write_all(&index)?))?));
+        let finish = |thread: ScopedJoinHandle<'_, Result<Written>>| {
             thread.join().map_err(|_| Error::new("writing the layout ended unexpectedly"))?
         };
-        writing.into_iter().flatten().try_for_each(finish)
+        syncing.into_iter().map(finish).collect::<Result<_>>()
     })?;
-    let marker = folder.join("oci-layout");
-    if read_limited(&marker, MARKER.len() as u64).ok().as_deref() != Some(MARKER) {
-        write_file(&marker, |file| Ok(std::io::Write::write_all(file, MARKER)?))?;
-    }
-    let index = index(root, others)?;
-    write_file(&folder.join("index.json"), |file| Ok(std::io::Write::write_all(file, &index)?))
+    // The index last: it names the others.
+    synced.into_iter().try_for_each(Written::publish)
 }
 
 /// What was done for a layout before all that is to be written into it was known.

@@ -11,10 +11,12 @@ use crate::error::{Context, Result};
 /// Writes the file at `path` by way of a temporary one beside it, which takes its place when `write` has
 /// succeeded. Its permissions are those that the user's mask leaves.
 pub(super) fn write_file(path: &Path, write: impl FnOnce(&mut BufWriter<NamedTempFile>) -> Result<()>) -> Result<()> {
-    Written::new(path.to_owned(), write)?.publish()
+    let written = Written::new(path.to_owned(), write)?;
+    written.sync()?;
+    written.publish()
 }
 
-/// A file that is written, but neither on the disk for certain nor under its name.
+/// A file that is written, but not under its name yet, and on the disk for certain only after [`Written::sync`].
 pub(super) struct Written {
     file: NamedTempFile,
     path: PathBuf,
@@ -34,11 +36,14 @@ impl Written {
         Ok(Self { file, path })
     }
 
-    /// Gives it its name once the disk has it.
+    /// Waits until the disk has it.
+    pub fn sync(&self) -> Result<()> {
+        self.file.as_file().sync_all().context(|| format!("writing {}", self.path.display()))
+    }
+
+    /// Gives it its name.
     pub fn publish(self) -> Result<()> {
-        let what = || format!("writing {}", self.path.display());
-        self.file.as_file().sync_all().context(what)?;
-        self.file.persist(&self.path).map_err(|error| error.error).context(what)?;
-        Ok(())
+        let persisted = self.file.persist(&self.path).map_err(|error| error.error);
+        persisted.map(drop).context(|| format!("writing {}", self.path.display()))
     }
 }
