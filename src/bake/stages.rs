@@ -182,13 +182,15 @@ fn run(
         .context(|| format!("configuring the {} of `{}` for {}", inputs.stage, graph.lock.name, graph.lock.platform))?;
     let Configured { part, leave_out, writers, ids, diversions, scripts } = configured;
     (graph.bakery.progress)(Progress::Configured { stage: inputs.stage, scripts });
+    // Every image that stands on the base begins with placing it.
+    let part = if inputs.below.is_none() { part.with_plain(store)? } else { part };
     let mut result = StageResult { key, part, leave_out, writers, epoch, ids, diversions };
-    store.put_keyed("stage", &key, &[result.part.content], &result)?;
+    store.put_keyed("stage", &key, &result.part.blobs(), &result)?;
     // With the ids that it has given, it would have given the same: the lock will hold them from now on.
     let settled = inputs.key(graph, &inputs.kept.with(&result.ids))?;
     if settled != key {
         result.key = settled;
-        store.put_keyed("stage", &settled, &[result.part.content], &result)?;
+        store.put_keyed("stage", &settled, &result.part.blobs(), &result)?;
     }
     Ok(result)
 }

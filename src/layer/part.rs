@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufWriter, Read, Write};
 
 use super::entry::{Entry, Kind, Part};
-use super::gzip::Encoder;
+use super::gzip::{self, Encoder};
 use super::{DIRECTORY_MTIME, tar};
 use crate::digest::{Digest, Hasher};
 use crate::error::{self, Context, Error, Result};
@@ -206,6 +206,20 @@ impl Part {
         let (writer, members) = encoder.finish()?;
         let (content, size) = writer.finish()?;
         Ok(Self { content, size, members, ..self })
+    }
+
+    /// Keeps the plain stream of a compressed part as well: whatever is placed into many trees is not decompressed for
+    /// each.
+    pub fn with_plain(self, store: &Store) -> Result<Self> {
+        let mut writer = store.writer()?;
+        let mut stream = gzip::reader(store.open_checked(&self.content)?);
+        io::copy(&mut stream, &mut writer).context(|| format!("decompressing part {}", self.content))?;
+        Ok(Self { plain: Some(writer.finish()?.0), ..self })
+    }
+
+    /// The blobs that it needs.
+    pub fn blobs(&self) -> Vec<Digest> {
+        std::iter::once(self.content).chain(self.plain).collect()
     }
 }
 

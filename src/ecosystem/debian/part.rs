@@ -130,7 +130,7 @@ fn made_once(
         return Ok(part);
     }
     let part = make()?;
-    let blobs: Vec<Digest> = [part.part.content, part.control].into_iter().chain(part.part.plain).collect();
+    let blobs: Vec<Digest> = part.part.blobs().into_iter().chain([part.control]).collect();
     store.put_keyed(kind, &key, &blobs, &part)?;
     Ok(part)
 }

@@ -105,8 +105,13 @@ fn run(session: &mut Session, stage: &Stage<'_>, unpacked: &dyn Fn()) -> Result<
         runner.further()?
     }
     unpacked();
-    runner.configure_all()?;
-    runner.finish()
+    let leave_out = runner.placed.leave_out.clone();
+    let before = std::thread::scope(|threads| {
+        let before = threads.spawn(|| changes::Before::new(stage.below, stage.packages, &leave_out));
+        runner.configure_all()?;
+        before.join().map_err(|_| Error::new("looking at what packages bring ended unexpectedly"))
+    })?;
+    runner.finish(&before)
 }
 
 struct Runner<'a> {
@@ -390,7 +395,7 @@ impl<'a> Runner<'a> {
     }
 
     /// Applies the rules, and makes a part of what has changed.
-    fn finish(mut self) -> Result<Configured> {
+    fn finish(mut self, before: &changes::Before) -> Result<Configured> {
         clear_prepared(self.session, &std::mem::take(&mut self.prepared))?;
         for folder in std::mem::take(&mut self.made).iter().rev() {
             if self.session.exists(folder)? && self.session.list(folder)?.is_empty() {
@@ -402,13 +407,12 @@ impl<'a> Runner<'a> {
         let diversions = self.diversions()?;
         self.add_accounts()?;
         self.started.sort();
-        let before = changes::Before::new(self.stage.below, self.stage.packages, &placed.leave_out);
         let found = self.session.changes()?;
-        let mut changed = changes::Changed::compare(&before, found, self.stage.epoch);
-        changed.apply_rules(self.session, &before, self.stage.epoch)?;
+        let mut changed = changes::Changed::compare(before, found, self.stage.epoch);
+        changed.apply_rules(self.session, before, self.stage.epoch)?;
         changed.renumber(self.session, &renumbering)?;
         let writers = changed.writers(&self.started);
-        let (directories, entries) = changed.into_entries(&before);
+        let (directories, entries) = changed.into_entries(before);
         let part = self.session.pack(&directories, &entries)?;
         let scripts = Duration::from_nanos(self.took);
         Ok(Configured { part, leave_out: placed.leave_out, writers, ids, diversions, scripts })

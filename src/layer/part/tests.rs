@@ -57,6 +57,13 @@ fn a_part_has_its_directories_sorted_with_all_parents() {
     assert_eq!(part.tar_size, 4 * 512);
     assert_eq!(part.members, [(u32::try_from(part.size).unwrap(), 4 * 512)]);
     assert_eq!(store.size(&part.content), Some(part.size));
+    assert_eq!(part.blobs(), [part.content]);
+    let kept = part.clone().with_plain(&store).unwrap();
+    let plain = kept.plain.unwrap();
+    assert_eq!(kept.blobs(), [part.content, plain]);
+    assert_eq!(kept, Part { plain: Some(plain), ..part.clone() });
+    assert!(kept.is_compressed());
+    assert_eq!(store.size(&plain), Some(part.tar_size));
     assert_eq!(part.content.to_string(), "b73728ff50ea8add778ffb09d9cebc3c1ec5343fd958b08846427f4cbea955d5");
 }
 
