@@ -1,5 +1,4 @@
-//! Sandboxes that are being cleared away while other work goes on: removing a tree takes as long as a layer, and so does
-//! having the kernel free the memory of one.
+//! Sandboxes that are being cleared away while other work goes on: removing a tree takes as long as a layer.
 
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;

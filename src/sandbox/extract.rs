@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
 use rayon::prelude::*;
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
 use super::Extraction;
@@ -41,10 +41,12 @@ pub(super) fn extract(tree: &Tree, store: &Store, layers: &[Extraction], checked
     let mut all = Placed::default();
     for layer in layers {
         remove_whiteouts(tree, layer)?;
-        for directory in layer.directories.iter().filter(|directory| !layer.skip.contains(&directory.path)) {
-            make_directory(tree, directory)?;
-            directories.insert(&directory.path, directory);
+        let made: Vec<&Entry> =
+            layer.directories.iter().filter(|directory| !layer.skip.contains(&directory.path)).collect();
+        for level in by_depth(made.iter().copied()).into_values() {
+            level.into_par_iter().try_for_each(|directory| make_directory(tree, directory))?;
         }
+        directories.extend(made.into_iter().map(|directory| (directory.path.as_str(), directory)));
         // The largest first, so that no thread is left alone with it at the end.
         let mut parts: Vec<&Part> = layer.parts.iter().collect();
         parts.sort_by_key(|part| Reverse(part.tar_size));
@@ -57,18 +59,23 @@ pub(super) fn extract(tree: &Tree, store: &Store, layers: &[Extraction], checked
     }
     // Children before parents: setting a child's time does not touch its parent, but a parent's mode may
     // bar the way where the worker's rights over foreign owners end.
-    let mut levels: BTreeMap<Reverse<usize>, Vec<&Entry>> = BTreeMap::new();
-    for directory in directories.into_values() {
-        let depth = directory.path.split('/').filter(|name| !name.is_empty()).count();
-        levels.entry(Reverse(depth)).or_default().push(directory);
-    }
-    for level in levels.into_values() {
+    for level in by_depth(directories.into_values()).into_values().rev() {
         level.into_par_iter().try_for_each(|directory| {
             finish_directory(tree, directory).context(|| format!("setting the directory /{}", directory.path))
         })?;
     }
     all.unmade.sort();
     Ok(all)
+}
+
+/// Directories by how many are above them.
+fn by_depth<'a>(directories: impl Iterator<Item = &'a Entry>) -> BTreeMap<usize, Vec<&'a Entry>> {
+    let mut levels: BTreeMap<usize, Vec<&Entry>> = BTreeMap::new();
+    for directory in directories {
+        let depth = directory.path.split('/').filter(|name| !name.is_empty()).count();
+        levels.entry(depth).or_default().push(directory);
+    }
+    levels
 }
 
 /// Removes what the layer's whiteouts name, before anything of the layer itself is placed.
@@ -134,11 +141,17 @@ fn finish_directory(tree: &Tree, entry: &Entry) -> Result<()> {
 }
 
 /// Owner, mode, attributes and time, in the order in which none undoes another: changing the owner
-/// clears setuid bits and capabilities.
+/// clears setuid bits and capabilities. Most are what they should be as they are made, and looking is cheaper.
 fn set_metadata(file: &OwnedFd, entry: &Entry) -> Result<()> {
-    let (uid, gid) = owner(entry);
-    rustix::fs::fchown(file, uid, gid).context(|| owner_of(entry))?;
-    rustix::fs::fchmod(file, Mode::from_raw_mode(entry.mode & 0o7777))?;
+    let found = rustix::fs::fstat(file)?;
+    let is_owned = is_owned(&found, entry);
+    if !is_owned {
+        let (uid, gid) = owner(entry);
+        rustix::fs::fchown(file, uid, gid).context(|| owner_of(entry))?;
+    }
+    if !is_owned || found.st_mode & 0o7777 != entry.mode & 0o7777 {
+        rustix::fs::fchmod(file, Mode::from_raw_mode(entry.mode & 0o7777))?;
+    }
     for (name, value) in &entry.xattrs {
         let value = hex::decode(value).context(|| format!("reading the attribute {name}"))?;
         rustix::fs::fsetxattr(file, name.as_str(), &value, XattrFlags::empty())
@@ -149,6 +162,10 @@ fn set_metadata(file: &OwnedFd, entry: &Entry) -> Result<()> {
 
 fn owner(entry: &Entry) -> (Option<Uid>, Option<Gid>) {
     (Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)))
+}
+
+fn is_owned(found: &Stat, entry: &Entry) -> bool {
+    (found.st_uid, found.st_gid) == (entry.uid, entry.gid)
 }
 
 fn owner_of(entry: &Entry) -> String {
@@ -324,7 +341,8 @@ impl<'a> Placer<'a> {
 
     fn file(&mut self, entry: &Entry, name: &str, content: &mut dyn Read) -> Result<rustix::io::Result<()>> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut file = match rustix::fs::openat(self.directory(), name, flags, Mode::from_raw_mode(0o600)) {
+        let mode = Mode::from_raw_mode(entry.mode & 0o777);
+        let mut file = match rustix::fs::openat(self.directory(), name, flags, mode) {
             Ok(file) => File::from(file),
             Err(error) => return Ok(Err(error)),
         };
@@ -367,8 +385,11 @@ impl<'a> Placer<'a> {
         if !entry.xattrs.is_empty() {
             return Err(Error::new("only files and directories can have extended attributes"));
         }
-        let (uid, gid) = owner(entry);
-        rustix::fs::chownat(self.directory(), name, uid, gid, AtFlags::SYMLINK_NOFOLLOW).context(|| owner_of(entry))?;
+        if !is_owned(&status(self.directory().as_fd(), name)?, entry) {
+            let (uid, gid) = owner(entry);
+            rustix::fs::chownat(self.directory(), name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
+                .context(|| owner_of(entry))?;
+        }
         if !matches!(entry.kind, Kind::Symlink { .. }) {
             // Just made by us as no link, so following is harmless.
             rustix::fs::chmodat(self.directory(), name, Mode::from_raw_mode(entry.mode & 0o7777), AtFlags::empty())?;

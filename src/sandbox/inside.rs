@@ -38,6 +38,8 @@ pub(super) struct Plan {
     /// `None` for a plain chroot.
     pub mounts: Option<Vec<Mount>>,
     pub filters: Vec<BpfProgram>,
+    /// The processor it stays on, so that every unattended program sees one, whatever the machine has.
+    pub processor: Option<usize>,
     pub status: Option<OwnedFd>,
     /// `None` for an unattended program.
     pub foreground: Option<Foreground>,
@@ -127,7 +129,9 @@ impl Plan {
         let keep = if self.foreground.is_some() { confine::FOREGROUND } else { confine::UNATTENDED };
         if self.foreground.is_none() {
             step("setting limits", confine::set_limits())?;
-            step("choosing a processor", one_processor())?;
+        }
+        if let Some(processor) = self.processor {
+            step("choosing a processor", stay_on(processor))?;
         }
         step("giving up capabilities", confine::drop_capabilities(keep))?;
         // Without CAP_SYS_ADMIN a filter can only be installed by who gives up setuid programs as well.
@@ -246,10 +250,9 @@ fn default_signals() {
     }
 }
 
-/// Stays on the processor it is on, so that every program sees one, whatever the machine has.
-fn one_processor() -> rustix::io::Result<()> {
+fn stay_on(processor: usize) -> rustix::io::Result<()> {
     let mut set = CpuSet::new();
-    set.set(rustix::thread::sched_getcpu());
+    set.set(processor);
     rustix::thread::sched_setaffinity(None, &set)
 }
 

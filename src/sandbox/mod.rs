@@ -76,7 +76,7 @@ pub struct Bind {
 }
 
 /// One layer's content, to be placed over what is there.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Extraction {
     /// The layer's directories, parents before children.
     pub directories: Vec<Entry>,

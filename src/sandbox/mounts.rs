@@ -94,11 +94,15 @@ pub(super) fn device_directories(devices: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Gives the tree memory to live in, mounted where it would otherwise be on the disk. Unlike what is mounted on a
-/// tree it holds devices and setuid programs, as packages bring them.
-pub(super) fn memory(place: &Path) -> Result<()> {
-    rustix::mount::mount("tmpfs", place, "tmpfs", MountFlags::empty(), c"mode=0755")
-        .context(|| format!("mounting a tmpfs at {}", place.display()))
+/// Gives the tree memory to live in, mounted where it would otherwise be on the disk; the directory. Unlike what is
+/// mounted on a tree it holds devices and setuid programs, as packages bring them.
+///
+/// Not in large pages (tmpfs(5), `huge`): where a virtual machine gives free memory back to its host, as many do, they
+/// are cut from what was given back, and making the tree takes longer than in small ones.
+pub(super) fn memory(place: &Path) -> Result<File> {
+    let what = || format!("mounting a tmpfs at {}", place.display());
+    rustix::mount::mount("tmpfs", place, "tmpfs", MountFlags::empty(), c"mode=0755").context(what)?;
+    File::open(place).context(what)
 }
 
 fn tmpfs(path: &Path, options: &std::ffi::CStr) -> Result<()> {

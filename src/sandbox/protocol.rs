@@ -2,9 +2,11 @@
 //! beside it.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::path::PathBuf;
 
+use rayon::prelude::*;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -32,8 +34,9 @@ pub(super) enum Request<'a> {
     Setup(Setup),
     /// The user and group ids of the worker's user namespace have been mapped.
     Mapped,
+    /// The parts are the bulk: see [`send_layers`].
     Extract {
-        layers: Cow<'a, [Extraction]>,
+        layers: Vec<Layer<'a>>,
         checked: Checked,
     },
     /// Waits until what was placed before it was checked has been.
@@ -86,6 +89,51 @@ pub(super) enum Request<'a> {
     Finish {
         keep: bool,
     },
+}
+
+/// An [`Extraction`] on its way.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Layer<'a> {
+    directories: Cow<'a, [Entry]>,
+    skip: Cow<'a, BTreeSet<String>>,
+    /// The length of each of its parts in the bulk.
+    parts: Vec<usize>,
+}
+
+/// Layers as they are sent, and the bulk to send with them: each part is a document of its own, so that they can be read
+/// in parallel.
+pub(super) fn send_layers(layers: &[Extraction]) -> Result<(Vec<Layer<'_>>, Vec<u8>)> {
+    let mut bulk = Vec::new();
+    let mut sent = Vec::new();
+    for layer in layers {
+        let mut parts = Vec::new();
+        for part in &layer.parts {
+            let before = bulk.len();
+            serde_json::to_writer(&mut bulk, part)?;
+            parts.push(bulk.len() - before);
+        }
+        sent.push(Layer { directories: Cow::Borrowed(&layer.directories), skip: Cow::Borrowed(&layer.skip), parts });
+    }
+    Ok((sent, bulk))
+}
+
+/// The layers that were sent.
+pub(super) fn receive_layers(layers: Vec<Layer<'_>>, mut bulk: &[u8]) -> Result<Vec<Extraction>> {
+    let mut received = Vec::new();
+    for layer in layers {
+        let mut parts = Vec::new();
+        for length in layer.parts {
+            let (part, rest) = bulk.split_at_checked(length).context(|| "parts are longer than what was sent")?;
+            parts.push(part);
+            bulk = rest;
+        }
+        received.push(Extraction {
+            directories: layer.directories.into_owned(),
+            parts: parts.into_par_iter().map(serde_json::from_slice).collect::<Result<_, _>>()?,
+            skip: layer.skip.into_owned(),
+        });
+    }
+    Ok(received)
 }
 
 /// When the streams that parts are placed from are compared with their digests.
@@ -189,8 +237,14 @@ fn bytes(stream: &mut impl Read, count: u64) -> Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Failure, Reply, receive, send};
+    use std::collections::BTreeSet;
+
+    use super::{Failure, Layer, Reply, receive, receive_layers, send, send_layers};
+    use crate::digest::Digest;
     use crate::error::{Error, Kind};
+    use crate::layer::Part;
+    use crate::layer::part::default_directory;
+    use crate::sandbox::Extraction;
 
     #[test]
     fn a_frame_survives_and_a_cut_one_is_refused() {
@@ -203,6 +257,33 @@ mod tests {
             assert!(receive::<Reply>(&mut &wire[..length]).is_err(), "cut at {length}");
         }
         assert!(receive::<Reply>(&mut [0xff_u8; 64].as_slice()).is_err());
+    }
+
+    #[test]
+    fn layers_arrive_as_they_were_and_a_bulk_that_is_too_short_is_refused() {
+        let part = |name: &str| Part {
+            directories: vec![default_directory(name)],
+            entries: Vec::new(),
+            content: Digest::of(name.as_bytes()),
+            size: 1,
+            tar_size: 2,
+            members: vec![(1, 2)],
+            plain: None,
+        };
+        let layers = [
+            Extraction {
+                directories: vec![default_directory("a")],
+                parts: vec![part("a"), part("ä")],
+                skip: BTreeSet::from(["b".to_owned()]),
+            },
+            Extraction::default(),
+            Extraction { parts: vec![part("c")], ..Extraction::default() },
+        ];
+        let (sent, bulk) = send_layers(&layers).unwrap();
+        let wire = || serde_json::from_slice::<Vec<Layer<'_>>>(&serde_json::to_vec(&sent).unwrap()).unwrap();
+        assert_eq!(receive_layers(wire(), &bulk).unwrap(), layers);
+        assert!(receive_layers(wire(), &bulk[..bulk.len() - 1]).is_err());
+        assert!(receive_layers(wire(), &bulk[1..]).is_err());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process;
 
-use super::protocol::{Checked, Reply, Request, Setup, receive, send};
+use super::protocol::{self, Checked, Reply, Request, Setup, receive, send};
 use super::{
     Change, Command, Executor, Extraction, ForegroundCommand, Options, Output, Signals, WORKER_ARGUMENT, executor,
     foreground,
@@ -26,6 +26,10 @@ pub struct Session {
     worker: process::Child,
     /// `None` once the worker has been told to end.
     stream: Option<UnixStream>,
+    /// Whether the tree is in memory.
+    in_memory: bool,
+    /// Whether nothing is left to wait for.
+    is_over: bool,
 }
 
 impl Session {
@@ -61,6 +65,7 @@ impl Session {
             jobs: options.jobs,
             in_memory: options.in_memory && executor != Executor::Chroot,
         };
+        session.in_memory = setup.in_memory;
         session.set_up(setup).context(|| format!("starting a sandbox ({executor})"))?;
         Ok(session)
     }
@@ -81,7 +86,7 @@ impl Session {
         // SAFETY: `keep_open` makes one system call and nothing else.
         unsafe { command.pre_exec(keep_open) };
         let worker = command.spawn().context(|| format!("starting {} as a sandbox's worker", program.display()))?;
-        Ok(Self { worker, stream: Some(ours) })
+        Ok(Self { worker, stream: Some(ours), in_memory: false, is_over: false })
     }
 
     fn set_up(&mut self, setup: Setup) -> Result<()> {
@@ -108,7 +113,8 @@ impl Session {
     }
 
     fn place(&mut self, layers: &[Extraction], checked: Checked) -> Result<Vec<String>> {
-        match self.ask(&Request::Extract { layers: Cow::Borrowed(layers), checked }, &[])? {
+        let (layers, bulk) = protocol::send_layers(layers)?;
+        match self.ask(&Request::Extract { layers, checked }, &bulk)? {
             (Reply::Names(unmade), _) => Ok(unmade),
             _ => Err(unexpected()),
         }
@@ -135,7 +141,8 @@ impl Session {
             .iter()
             .map(|(path, bytes, mode, mtime)| ((*path).to_owned(), *mode, *mtime, bytes.len() as u64))
             .collect();
-        let bulk: Vec<u8> = files.iter().flat_map(|(_, bytes, _, _)| bytes.iter().copied()).collect();
+        let contents: Vec<&[u8]> = files.iter().map(|(_, bytes, _, _)| *bytes).collect();
+        let bulk = contents.concat();
         match self.ask(&Request::Write(list), &bulk)? {
             (Reply::Done, _) => Ok(()),
             _ => Err(unexpected()),
@@ -259,7 +266,10 @@ impl Session {
 
     /// Ends everything in the sandbox and removes the tree; `place` is empty again.
     pub fn finish(mut self) -> Result<()> {
-        self.done(&Request::Finish { keep: false })
+        self.done(&Request::Finish { keep: false })?;
+        // All programs have ended. What is left of the worker is the kernel clearing memory away.
+        self.is_over = self.in_memory;
+        Ok(())
     }
 
     /// Ends everything in the sandbox and leaves the tree, as the directory `root` in `place`.
@@ -293,7 +303,9 @@ impl Drop for Session {
     fn drop(&mut self) {
         // The end of the stream tells the worker to end, whatever it is doing.
         self.stream = None;
-        let _ = self.worker.wait();
+        if !self.is_over {
+            let _ = self.worker.wait();
+        }
     }
 }
 

@@ -78,9 +78,9 @@ impl Known {
     }
 }
 
-/// Every path of a tree with what lstat(2) said of it.
+/// Every path of a tree with what lstat(2) said of it, by path.
 #[derive(Debug)]
-pub(super) struct Snapshot(BTreeMap<String, Known>);
+pub(super) struct Snapshot(Vec<(String, Known)>);
 
 impl Snapshot {
     /// Looks at the whole tree.
@@ -89,7 +89,8 @@ impl Snapshot {
         let known = Known::new(&rustix::fs::fstat(&root)?, xattrs(&root, "")?);
         let mut all = walk(&root, "", 0)?;
         all.push((String::new(), known));
-        Ok(Self(all.into_iter().collect()))
+        all.par_sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        Ok(Self(all))
     }
 
     /// Looks at `paths` again, and at when the directories above them were changed last: whatever else may
@@ -111,13 +112,25 @@ impl Snapshot {
             above.push((path, mtime));
             found.extend(below);
         }
-        self.0.extend(found);
+        // What was found now comes before what was known; the sort keeps that, and only the first of a path stays.
+        found.append(&mut self.0);
+        found.sort_by(|(one, _), (other, _)| one.cmp(other));
+        found.dedup_by(|(later, _), (earlier, _)| later == earlier);
+        self.0 = found;
         for (path, mtime) in above {
-            if let Some(known) = self.0.get_mut(path) {
-                known.mtime = mtime;
+            if let Ok(index) = self.index(path) {
+                self.0[index].1.mtime = mtime;
             }
         }
         Ok(())
+    }
+
+    fn index(&self, path: &str) -> Result<usize, usize> {
+        self.0.binary_search_by(|(known, _)| known.as_str().cmp(path))
+    }
+
+    fn get(&self, path: &str) -> Option<&Known> {
+        self.index(path).ok().map(|index| &self.0[index].1)
     }
 
     /// What is not as it was at `earlier`, by path.
@@ -126,7 +139,7 @@ impl Snapshot {
         let changed: Vec<_> = self
             .0
             .iter()
-            .filter(|(path, now)| earlier.0.get(*path).is_none_or(|then| !then.same(now)))
+            .filter(|(path, now)| earlier.get(path).is_none_or(|then| !then.same(now)))
             .filter(|(_, now)| now.file_type() != FileType::Socket)
             .collect();
         let mut changes: Vec<Change> = changed
@@ -138,7 +151,7 @@ impl Snapshot {
             })
             .collect::<Result<_>>()?;
         // A socket, which no layer can hold, counts as nothing.
-        let gone = |path: &str| self.0.get(path).is_none_or(|now| now.file_type() == FileType::Socket);
+        let gone = |path: &str| self.get(path).is_none_or(|now| now.file_type() == FileType::Socket);
         for (path, then) in &earlier.0 {
             if then.file_type() != FileType::Socket && gone(path) {
                 changes.push(Change { path: path.clone(), entry: None, ctime: self.removed_at(path) });
@@ -153,7 +166,7 @@ impl Snapshot {
         let mut path = path;
         loop {
             path = path.rsplit_once('/').map_or("", |(parent, _)| parent);
-            if let Some(known) = self.0.get(path) {
+            if let Some(known) = self.get(path) {
                 return known.changed_at();
             }
         }

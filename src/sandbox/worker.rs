@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use rayon::prelude::*;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{AtFlags, Timespec, Timestamps};
 use rustix::io::Errno;
@@ -24,7 +25,7 @@ use rustix::thread::{Gid, Uid, UnshareFlags};
 use super::check::Check;
 use super::device::Devices;
 use super::inside::{Foreground, Plan, STATUS};
-use super::protocol::{Failure, Reply, Request, Setup, Terminal, receive, send};
+use super::protocol::{Failure, Reply, Request, Setup, Terminal, receive, receive_layers, send};
 use super::snapshot::{Snapshot, pack};
 use super::tree::Tree;
 use super::{Command, Executor, ForegroundCommand, Output, confine, executor, extract, kill, mounts, run, volume};
@@ -54,7 +55,7 @@ fn outer() -> Result<()> {
     let (request, _) = receive(&mut stream)?;
     let Request::Setup(setup) = request else { return Err(Error::new("the first request must be the setup")) };
     let made = enter_namespaces(&setup, &mut stream).and_then(|()| fork_inner(&setup, &stream));
-    let inner = match made {
+    let (inner, _memory) = match made {
         Ok(inner) => inner,
         Err(error) => {
             send(&mut stream, &Reply::Failed(Failure::from(&error)), &[])?;
@@ -62,12 +63,21 @@ fn outer() -> Result<()> {
         }
     };
     let code = wait_for(inner)?;
-    let cleaned = clean_up(&setup, code == Some(KEPT));
+    let cleaned = clean_up(&setup, code == Some(KEPT)).and_then(|()| be_silent());
     if matches!(code, Some(FINISHED | KEPT)) {
         let reply = cleaned.as_ref().map_or_else(|error| Reply::Failed(Failure::from(error)), |()| Reply::Done);
         send(&mut stream, &reply, &[])?;
     }
     cleaned
+}
+
+/// Gives up the standard streams: whoever reads what kiln prints to its end should not wait while the kernel clears the
+/// memory of a tree away.
+fn be_silent() -> Result<()> {
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    Ok(rustix::stdio::dup2_stderr(&null)?)
 }
 
 /// The socket whose number is the second argument.
@@ -163,10 +173,10 @@ fn beside(setup: &Setup) -> PathBuf {
     setup.place.join("beside")
 }
 
-fn fork_inner(setup: &Setup, stream: &UnixStream) -> Result<Pid> {
-    if setup.in_memory {
-        mounts::memory(&setup.place)?;
-    }
+/// The inner process. As long as the descriptor is open, the tree's memory is kept: it is this process that the kernel
+/// has clear it away, not whoever removes the directory that it is mounted on.
+fn fork_inner(setup: &Setup, stream: &UnixStream) -> Result<(Pid, Option<File>)> {
+    let memory = setup.in_memory.then(|| mounts::memory(&setup.place)).transpose()?;
     mounts::make_directory(&root(setup), 0o755)?;
     mounts::make_directory(&beside(setup), 0o755)?;
     // SAFETY: the process has one thread, so the child may do anything.
@@ -178,7 +188,7 @@ fn fork_inner(setup: &Setup, stream: &UnixStream) -> Result<Pid> {
             let code = std::panic::catch_unwind(|| inner(setup, stream)).unwrap_or(ABANDONED);
             std::process::exit(code)
         }
-        child => Pid::from_raw(child).context(|| "forking the worker"),
+        child => Ok((Pid::from_raw(child).context(|| "forking the worker")?, memory)),
     }
 }
 
@@ -195,8 +205,7 @@ fn wait_for(inner: Pid) -> Result<Option<i32>> {
 /// Kills what is left and removes the tree.
 fn clean_up(setup: &Setup, keep: bool) -> Result<()> {
     if setup.in_memory {
-        // Nobody else sees what is mounted here. The kernel clears it away after this process has ended, and nobody
-        // has to wait for that.
+        // Nobody else sees what is mounted here. The kernel clears it away as this process ends, which nobody waits for.
         return Ok(());
     }
     if setup.executor == Executor::Chroot {
@@ -305,7 +314,11 @@ impl Worker {
         let tree = &self.tree;
         let reply = match request {
             Request::Extract { layers, checked } => {
+                // Someone waits for the tree, nobody for the checks.
+                let paused: Vec<_> = self.checks.iter().map(Check::pause).collect();
+                let layers = receive_layers(layers, bulk)?;
                 let placed = extract::extract(tree, &self.store, &layers, checked)?;
+                drop(paused);
                 self.unchecked.extend(placed.unchecked);
                 Reply::Names(placed.unmade)
             }
@@ -328,8 +341,9 @@ impl Worker {
             Request::Rename { from, to } => tree.rename(&from, &to).map(|()| Reply::Done)?,
             Request::MakeDirectory { path, mode } => tree.make_directory(&path, mode).map(|()| Reply::Done)?,
             Request::Run(command) => {
-                self.begin_check()?;
-                let mut output = self.surrounded(false, |worker| worker.run(&command))?;
+                let processor = rustix::thread::sched_getcpu();
+                self.begin_check(processor)?;
+                let mut output = self.surrounded(false, |worker| worker.run(&command, processor))?;
                 let bytes = std::mem::take(&mut output.output);
                 return Ok((Reply::Output(output), bytes));
             }
@@ -366,18 +380,20 @@ impl Worker {
         Ok((reply, Vec::new()))
     }
 
-    /// Begins to check what was placed: beside programs that run, processors are free.
-    fn begin_check(&mut self) -> Result<()> {
+    /// Begins to check what was placed: beside a program that runs on the processor `taken`, others are free.
+    fn begin_check(&mut self, taken: usize) -> Result<()> {
+        self.checks.iter().for_each(|check| check.keep_off(taken));
         if !self.unchecked.is_empty() {
-            self.checks.push(Check::start(&self.store, std::mem::take(&mut self.unchecked))?);
+            self.checks.push(Check::start(&self.store, std::mem::take(&mut self.unchecked), taken)?);
         }
         Ok(())
     }
 
     /// Whether all that was placed was right.
     fn check(&mut self) -> Result<bool> {
-        self.begin_check()?;
-        let mut sound = true;
+        let unchecked = std::mem::take(&mut self.unchecked);
+        // All of them: what is not right is set aside, and the next attempt should not find another one.
+        let mut sound = unchecked.par_iter().filter(|blob| self.store.open_checked(blob).is_err()).count() == 0;
         for check in self.checks.drain(..) {
             sound &= check.wait();
         }
@@ -442,8 +458,13 @@ impl Worker {
         }
     }
 
-    fn run(&self, command: &Command) -> Result<Output> {
-        run::run(self.plan(None)?, self.clock()?, || self.kill_leftovers(), command)
+    fn run(&self, command: &Command, processor: usize) -> Result<Output> {
+        run::run(
+            Plan { processor: Some(processor), ..self.plan(None)? },
+            self.clock()?,
+            || self.kill_leftovers(),
+            command,
+        )
     }
 
     fn foreground(&self, stream: &mut UnixStream, command: &ForegroundCommand, terminal: Terminal) -> Result<i32> {
@@ -461,6 +482,7 @@ impl Worker {
             root: CString::new(self.tree.path().as_os_str().as_bytes())?,
             mounts,
             filters: confine::filters(self.setup.network, foreground.is_some())?,
+            processor: None,
             status: None,
             foreground,
         })

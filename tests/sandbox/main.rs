@@ -284,6 +284,24 @@ fn every_kind_of_entry_is_placed_reported_and_packed_as_it_was() {
 }
 
 #[test]
+fn what_is_placed_in_a_folder_with_a_group_of_its_own_does_not_get_that_group() {
+    Fixture::each(|executor, fixture, session| {
+        let folder = |mode| Entry { gid: 8, ..entry("var/shared", Kind::Directory, mode) };
+        session.extract(&[Extraction { directories: vec![folder(0o2775)], ..Extraction::default() }]).unwrap();
+        session.mark().unwrap();
+        let below = entry("var/shared/below", Kind::Directory, 0o755);
+        let file = entry("var/shared/file", content_of(b"open"), 0o666);
+        let link = entry("var/shared/link", Kind::Symlink { target: "file".to_owned() }, 0o777);
+        let part = fixture.part(vec![(file.clone(), b"open"), (link.clone(), b"")]);
+        let layer = Extraction { directories: vec![below.clone()], parts: vec![part], skip: BTreeSet::new() };
+        session.extract(&[layer]).unwrap();
+        let found: Vec<Entry> = session.changes().unwrap().into_iter().filter_map(|change| change.entry).collect();
+        let found: Vec<Entry> = found.into_iter().filter(|entry| entry.path.starts_with("var/shared/")).collect();
+        assert_eq!(found, [below, file, link], "{executor}");
+    });
+}
+
+#[test]
 fn a_device_is_made_or_said_not_to_be() {
     Fixture::each(|executor, fixture, session| {
         let device = entry("var/null", Kind::CharacterDevice { major: 1, minor: 3 }, 0o666);
