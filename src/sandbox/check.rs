@@ -41,8 +41,8 @@ impl Check {
         Ok(Self { store: Arc::clone(store), left, thread: thread.context(|| "starting a thread")? })
     }
 
-    /// A program is to run on the processor `taken`. A low priority alone leaves it half of that: it is in a session of
-    /// its own, and sessions share alike (sched(7), autogroup).
+    /// A program is to run on the processor `taken`. The thread's low priority would leave the program only half of it:
+    /// programs are in sessions of their own, and sessions share alike (sched(7), autogroup).
     pub fn keep_off(&self, taken: usize) {
         self.pause().taken = taken;
     }

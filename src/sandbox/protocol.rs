@@ -100,8 +100,8 @@ pub(super) struct Layer<'a> {
     parts: Vec<usize>,
 }
 
-/// Layers as they are sent, and the bulk to send with them: each part is a document of its own, so that they can be read
-/// in parallel.
+/// Layers as they are sent, and the bulk to send with them: each part is a document of its own, so that they can be
+/// read in parallel.
 pub(super) fn send_layers(layers: &[Extraction]) -> Result<(Vec<Layer<'_>>, Vec<u8>)> {
     let mut bulk = Vec::new();
     let mut sent = Vec::new();

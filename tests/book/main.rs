@@ -38,8 +38,8 @@ const FIXED: [&str; 10] = [
     "docs/how-to/third-party-archives.md",
     "docs/registries.md",
 ];
-/// Pages that are run against the real archives, as root, in a network namespace of their own. Pages on the same services
-/// share a store.
+/// Pages that are run against the real archives, as root, in a network namespace of their own. Pages on the same
+/// services share a store.
 const REAL: [&[&str]; 3] = [&["README.md"], &["docs/services.md", "docs/compose.md"], &[TUTORIAL]];
 /// Followed twice: the second time from an empty folder again, with the store of the first time and no network.
 const TUTORIAL: &str = "docs/tutorial.md";

@@ -12,8 +12,8 @@ use crate::sandbox::Extraction;
 
 /// How the parts of packages unpacked together are placed: each with the paths that it leaves out.
 ///
-/// Folders in `known` are there already and stay as they are. Parts that leave nothing out share nothing but folders, so
-/// they are placed in parallel.
+/// Folders in `known` are there already and stay as they are. Parts that leave nothing out share nothing but folders,
+/// so they are placed in parallel.
 pub fn placement<'p>(
     known: impl Iterator<Item = &'p str>,
     parts: impl Iterator<Item = (&'p Part, Option<&'p BTreeSet<String>>)>,
