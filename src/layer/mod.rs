@@ -1,4 +1,4 @@
-//! Canonical tar, gzip members, parts, and layers made of parts.
+//! Canonical tar, gzip members, parts, layers made of parts, and trees of them as file system images.
 //!
 //! Everything that decides the bytes of a layer is here. It knows entries and streams; it does not
 //! know where they come from (packages, scripts, files) or what an image is.
@@ -6,6 +6,7 @@
 pub mod assemble;
 mod content;
 pub mod entry;
+pub mod erofs;
 pub mod flatten;
 pub mod gzip;
 mod import;
