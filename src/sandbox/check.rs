@@ -1,5 +1,6 @@
 //! Checking blobs beside programs that run: a thread that hashes what parts were placed from.
 
+use std::io::Read;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
@@ -8,6 +9,9 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use crate::digest::Digest;
 use crate::error::{Context, Result};
 use crate::store::Store;
+
+/// How much is read before looking whether someone wants to be alone, in bytes.
+const PIECE: usize = 1 << 18;
 
 /// Blobs being compared with their digests.
 #[derive(Debug)]
@@ -47,9 +51,9 @@ impl Check {
         self.pause().taken = taken;
     }
 
-    /// As long as this is held, no other blob is begun with.
+    /// As long as this is held, nothing more is read.
     pub fn pause(&self) -> MutexGuard<'_, Left> {
-        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.left)
     }
 
     /// Whether all of them are right. On a machine with other work the thread may not have come far: who waits for it
@@ -60,19 +64,34 @@ impl Check {
     }
 }
 
-/// Whether those that are left are right. What is not is set aside ([`Store::open_checked`]), so all are looked at:
+/// Whether those that are left are right. What is not is set aside ([`Store::read_through`]), so all are looked at:
 /// whoever then tries again should not find the next one. `place` is told which processor is taken.
 fn check(store: &Store, left: &Mutex<Left>, place: impl Fn(usize)) -> bool {
     let mut sound = true;
+    let mut buffer = vec![0; PIECE];
     loop {
-        let (next, taken) = {
-            let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
+        let (next, mut taken) = {
+            let mut left = lock(left);
             (left.blobs.pop(), left.taken)
         };
         let Some(blob) = next else { return sound };
         place(taken);
-        sound &= store.open_checked(&blob).is_ok();
+        let read = |content: &mut dyn Read| {
+            while content.read(&mut buffer)? > 0 {
+                let now = lock(left).taken;
+                if now != taken {
+                    taken = now;
+                    place(taken);
+                }
+            }
+            Ok(())
+        };
+        sound &= store.read_through(&blob, read).is_ok();
     }
+}
+
+fn lock(left: &Mutex<Left>) -> MutexGuard<'_, Left> {
+    left.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Has this thread run on the other processors, if there are any.

@@ -18,6 +18,7 @@ mod interrupt;
 mod kill;
 pub mod memory;
 mod mounts;
+mod overlay;
 mod protocol;
 mod run;
 mod session;
@@ -38,6 +39,7 @@ pub use executor::Executor;
 pub use foreground::{Signaller, Signals, signals};
 pub use interrupt::on_interrupt;
 pub use kill::signal_number;
+pub use overlay::is_possible as can_lay;
 pub use session::Session;
 pub use worker::worker_main;
 

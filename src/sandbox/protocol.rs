@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{Bind, Change, Command, Executor, Extraction, ForegroundCommand, Output};
+use crate::digest::Digest;
 use crate::error::{Context, Error, Kind, Result};
 use crate::layer::{Entry, Part};
 
@@ -39,6 +40,8 @@ pub(super) enum Request<'a> {
         layers: Vec<Layer<'a>>,
         checked: Checked,
     },
+    /// Lays the tree, which is empty, on a file system image.
+    Lay(Digest),
     /// Waits until what was placed before it was checked has been.
     Check,
     /// Path, mode, time and length of each file; the contents are the bulk.

@@ -13,6 +13,7 @@ use super::{
     Change, Command, Executor, Extraction, ForegroundCommand, Options, Output, Signals, WORKER_ARGUMENT, executor,
     foreground,
 };
+use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::layer::{Entry, Part};
 
@@ -118,6 +119,12 @@ impl Session {
             (Reply::Names(unmade), _) => Ok(unmade),
             _ => Err(unexpected()),
         }
+    }
+
+    /// Lays the tree, which is empty, on an image that [`crate::layer::erofs`] has made. The image may not be what it
+    /// should be before [`Session::check`] has said so. If it fails, the tree is still empty.
+    pub fn lay(&mut self, image: &Digest) -> Result<()> {
+        self.done(&Request::Lay(*image))
     }
 
     /// Whether all that was placed was what it should be. What was not is no longer in the store, and placing the same

@@ -73,6 +73,16 @@ impl Known {
         key(self) == key(other) && self.xattrs == other.xattrs
     }
 
+    /// Whether it counts as nothing: no layer can hold a socket, and a character device with the number 0 is what
+    /// overlayfs takes for nothing.
+    fn is_nothing(&self) -> bool {
+        match self.file_type() {
+            FileType::Socket => true,
+            FileType::CharacterDevice => self.device == 0,
+            _ => false,
+        }
+    }
+
     fn changed_at(&self) -> u64 {
         u64::try_from(self.ctime.0).unwrap_or(0).saturating_mul(1_000_000_000).saturating_add(self.ctime.1)
     }
@@ -140,7 +150,7 @@ impl Snapshot {
             .0
             .iter()
             .filter(|(path, now)| earlier.get(path).is_none_or(|then| !then.same(now)))
-            .filter(|(_, now)| now.file_type() != FileType::Socket)
+            .filter(|(_, now)| !now.is_nothing())
             .collect();
         let mut changes: Vec<Change> = changed
             .into_par_iter()
@@ -150,10 +160,8 @@ impl Snapshot {
                 Ok(Change { path: path.clone(), entry: Some(entry), ctime: now.changed_at() })
             })
             .collect::<Result<_>>()?;
-        // A socket, which no layer can hold, counts as nothing.
-        let gone = |path: &str| self.get(path).is_none_or(|now| now.file_type() == FileType::Socket);
         for (path, then) in &earlier.0 {
-            if then.file_type() != FileType::Socket && gone(path) {
+            if !then.is_nothing() && !self.has(path) {
                 changes.push(Change { path: path.clone(), entry: None, ctime: self.removed_at(path) });
             }
         }
@@ -161,8 +169,38 @@ impl Snapshot {
         Ok(changes)
     }
 
+    /// Whether there is something at `path`.
+    pub fn has(&self, path: &str) -> bool {
+        self.get(path).is_some_and(|known| !known.is_nothing())
+    }
+
+    /// The paths of the directories.
+    pub fn directories(&self) -> Vec<String> {
+        self.paths(|known| known.file_type() == FileType::Directory)
+    }
+
+    /// The paths of everything else, also of what counts as nothing.
+    pub fn others(&self) -> Vec<String> {
+        self.paths(|known| known.file_type() != FileType::Directory)
+    }
+
+    fn paths(&self, which: impl Fn(&Known) -> bool) -> Vec<String> {
+        self.0.iter().filter(|(_, known)| which(known)).map(|(path, _)| path.clone()).collect()
+    }
+
+    /// Looks at what `tree` has below a directory, as far as it is not known.
+    pub fn add_below(&mut self, tree: &Tree, path: &str) -> Result<()> {
+        let directory = tree.open_exactly(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
+        let depth = crate::layer::part::parents(path).count();
+        let found = walk(&directory, path, depth)?;
+        let news: Vec<_> = found.into_iter().filter(|(path, _)| self.index(path).is_err()).collect();
+        self.0.extend(news);
+        self.0.sort_by(|(one, _), (other, _)| one.cmp(other));
+        Ok(())
+    }
+
     /// When the nearest directory that is left of a removed path was changed last.
-    fn removed_at(&self, path: &str) -> u64 {
+    pub fn removed_at(&self, path: &str) -> u64 {
         let mut path = path;
         loop {
             path = path.rsplit_once('/').map_or("", |(parent, _)| parent);
@@ -181,6 +219,15 @@ impl Snapshot {
             }
         }
         first
+    }
+}
+
+/// The paths below a directory of `tree`, if it is one.
+pub(super) fn paths_below(tree: &Tree, path: &str) -> Result<Vec<String>> {
+    match tree.open_exactly(path, OFlags::RDONLY | OFlags::DIRECTORY) {
+        Ok(directory) => Ok(walk(&directory, path, 0)?.into_iter().map(|(path, _)| path).collect()),
+        Err(Errno::NOTDIR | Errno::LOOP) => Ok(Vec::new()),
+        Err(error) => Err(error).context(|| format!("opening the directory /{path}")),
     }
 }
 

@@ -24,6 +24,7 @@ use rustix::thread::{Gid, Uid, UnshareFlags};
 use super::check::Check;
 use super::device::Devices;
 use super::inside::{Foreground, Plan, STATUS};
+use super::overlay::Overlay;
 use super::protocol::{Failure, Reply, Request, Setup, Terminal, receive, receive_layers, send};
 use super::snapshot::{Snapshot, pack};
 use super::tree::Tree;
@@ -281,6 +282,8 @@ fn watch(stream: &UnixStream) -> Result<()> {
 pub(super) struct Worker {
     setup: Setup,
     tree: Tree,
+    /// What the tree is laid together of, if it is.
+    overlay: Option<Overlay>,
     store: Arc<Store>,
     mark: Option<Snapshot>,
     /// What was placed and is to be checked.
@@ -306,7 +309,8 @@ impl Worker {
             mounts::stage(&beside(setup))?;
             None
         };
-        Ok(Self { setup: setup.clone(), tree, store, mark: None, unchecked: Vec::new(), checks: Vec::new(), devices })
+        let (setup, unchecked, checks) = (setup.clone(), Vec::new(), Vec::new());
+        Ok(Self { setup, tree, overlay: None, store, mark: None, unchecked, checks, devices })
     }
 
     fn answer(&mut self, request: Request<'_>, bulk: &[u8], stream: &mut UnixStream) -> Result<(Reply, Vec<u8>)> {
@@ -321,6 +325,7 @@ impl Worker {
                 self.unchecked.extend(placed.unchecked);
                 Reply::Names(placed.unmade)
             }
+            Request::Lay(image) => self.lay(image).map(|()| Reply::Done)?,
             Request::Check => Reply::Exists(self.check()?),
             Request::Write(files) => write(tree, &files, bulk)?,
             Request::Read(path) => {
@@ -359,17 +364,21 @@ impl Worker {
             }
             Request::Probe => self.surrounded(false, Self::try_program).map(|()| Reply::Done)?,
             Request::Mark => {
-                self.mark = Some(Snapshot::take(tree)?);
+                self.mark = Some(Snapshot::take(self.changing())?);
                 Reply::Done
             }
             Request::MarkPaths(paths) => {
-                let mark = self.mark.as_mut().context(|| "the tree was not marked")?;
-                mark.update(tree, &paths)?;
+                let mut mark = self.mark.take().context(|| "the tree was not marked")?;
+                mark.update(self.changing(), &paths)?;
+                self.mark = Some(mark);
                 Reply::Done
             }
             Request::Changes => {
                 let mark = self.mark.as_ref().context(|| "the tree was not marked")?;
-                Reply::Changes(Snapshot::take(tree)?.changes(mark, tree)?)
+                Reply::Changes(match &self.overlay {
+                    Some(overlay) => overlay.changes(mark, tree)?,
+                    None => Snapshot::take(tree)?.changes(mark, tree)?,
+                })
             }
             Request::Pack { directories, entries } => Reply::Part(pack(tree, &self.store, &directories, &entries)?),
             Request::Setup(_) | Request::Mapped | Request::Signal(_) | Request::Finish { .. } => {
@@ -377,6 +386,23 @@ impl Worker {
             }
         };
         Ok((reply, Vec::new()))
+    }
+
+    /// Only what is in memory goes away by itself.
+    fn lay(&mut self, image: Digest) -> Result<()> {
+        if !self.setup.in_memory || self.overlay.is_some() {
+            return Err(Error::new("only a tree in memory can be laid on an image, and only once"));
+        }
+        let root = root(&self.setup);
+        self.overlay = Some(Overlay::lay(&self.setup.place, &root, &self.store, &image)?);
+        self.tree = Tree::open(&root)?;
+        self.unchecked.push(image);
+        Ok(())
+    }
+
+    /// The tree that is looked at for what changes.
+    fn changing(&self) -> &Tree {
+        self.overlay.as_ref().map_or(&self.tree, Overlay::upper)
     }
 
     /// Begins to check what was placed: beside a program that runs on the processor `taken`, others are free.

@@ -2,6 +2,7 @@
 //! again as an ordinary user who has subordinate ids (`useradd` gives some), for the user namespace.
 
 mod foreground;
+mod overlay;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
