@@ -9,6 +9,7 @@ use super::base_image;
 use super::bins::Bin;
 use super::graph::Graph;
 use super::ground::{self, Coming};
+use super::kept_tree;
 use super::languages;
 use super::making::{Arriving, Ready};
 use super::owners::{self, Trace};
@@ -50,11 +51,13 @@ struct Composition {
 
 /// Bakes the image.
 pub fn image(graph: &Graph<'_>) -> Result<Baked> {
+    let base = stages::known_base(graph);
     let meanwhile = |ready: &[Ready<'_>]| {
         let layers = early_layers(graph, ready);
         languages::early(graph);
         let observed = observed(graph, ready);
         (graph.bakery.progress)(Progress::Ahead { layers });
+        keep_tree(graph, base.as_ref(), ready);
         observed
     };
     let (composition, observed) = composition(graph, meanwhile)?;
@@ -209,6 +212,14 @@ fn early_layers(graph: &Graph<'_>, ready: &[Ready<'_>]) -> Vec<Digest> {
         }
     }
     layers
+}
+
+/// Keeps the tree of a base that this image is not the first to stand on: there will be others. What goes wrong with that
+/// does not matter to this one.
+fn keep_tree(graph: &Graph<'_>, base: Option<&StageResult>, ready: &[Ready<'_>]) {
+    let Some(base) = base.filter(|_| stages::has_rest(graph)) else { return };
+    let packages: Vec<Ready<'_>> = ready.iter().filter(|ready| ready.package.base).cloned().collect();
+    let _ = kept_tree::keep(graph.bakery.store, base, &packages);
 }
 
 /// The layers of packages: each bin's parts, in the order of the packages.

@@ -9,6 +9,7 @@ use std::thread::ScopedJoinHandle;
 use tempfile::TempDir;
 
 use super::graph::Graph;
+use super::kept_tree;
 use super::making::Ready;
 use super::stage_result::StageResult;
 use crate::digest::Digest;
@@ -16,7 +17,8 @@ use crate::ecosystem::debian::stage;
 use crate::error::Result;
 use crate::layer::Part;
 use crate::lock::PlatformPackage;
-use crate::sandbox::{Executor, Extraction, Session, memory};
+use crate::sandbox::{Executor, Extraction, Session, can_lay, memory};
+use crate::store::Store;
 
 /// A sandbox for a stage.
 #[derive(Debug)]
@@ -35,9 +37,18 @@ pub struct Ground {
 pub type Coming<'scope> = ScopedJoinHandle<'scope, Result<Ground>>;
 
 impl Ground {
-    /// Puts the configured base into the empty tree, to be checked later.
-    fn place(&mut self, base: &StageResult, packages: &[Ready<'_>]) -> Result<()> {
-        stage::place_below(&mut self.session, &below(base, packages), true)?;
+    /// Puts the configured base into the empty tree, to be checked later: lays the tree on it if that is kept.
+    fn place(&mut self, store: &Store, base: &StageResult, packages: &[Ready<'_>]) -> Result<()> {
+        let mut below = below(base, packages);
+        // Why it cannot be laid on it does not matter: what it is made of is there as well.
+        if self.in_memory
+            && can_lay(self.executor)
+            && let Some(kept) = kept_tree::of(store, base)
+            && self.session.lay(&kept.image).is_ok()
+        {
+            below = kept.rest(&below);
+        }
+        stage::place_below(&mut self.session, &below, true)?;
         self.is_placed = true;
         Ok(())
     }
@@ -60,7 +71,7 @@ pub fn on_base(
         Some(Ok(empty)) if empty.in_memory == in_memory => empty,
         _ => (graph.bakery.start)(in_memory)?,
     };
-    ground.place(base, packages)?;
+    ground.place(graph.bakery.store, base, packages)?;
     Ok(ground)
 }
 

@@ -12,6 +12,7 @@ mod compose;
 mod endings;
 mod graph;
 mod ground;
+mod kept_tree;
 mod languages;
 mod making;
 mod owners;

@@ -18,7 +18,8 @@ const DAY: u64 = 24 * 60 * 60;
 /// The tree as the parts make it, before any script has run.
 #[derive(Debug, Default)]
 pub struct Before {
-    entries: BTreeMap<String, Entry>,
+    /// By path.
+    pub entries: BTreeMap<String, Entry>,
 }
 
 impl Before {

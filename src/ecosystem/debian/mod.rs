@@ -5,7 +5,7 @@ pub mod alias_database;
 pub mod apt;
 pub mod archive;
 pub mod armor;
-mod changes;
+pub mod changes;
 pub mod copyright;
 pub mod date;
 pub mod deb;
