@@ -17,7 +17,7 @@ use crate::ecosystem::debian::stage;
 use crate::error::Result;
 use crate::layer::Part;
 use crate::lock::PlatformPackage;
-use crate::sandbox::{Executor, Extraction, Session, can_lay, memory};
+use crate::sandbox::{Executor, Session, can_lay, memory};
 use crate::store::Store;
 
 /// A sandbox for a stage.
@@ -39,7 +39,7 @@ pub type Coming<'scope> = ScopedJoinHandle<'scope, Result<Ground>>;
 impl Ground {
     /// Puts the configured base into the empty tree, to be checked later: lays the tree on it if that is kept.
     fn place(&mut self, store: &Store, base: &StageResult, packages: &[Ready<'_>]) -> Result<()> {
-        let mut below = below(base, packages);
+        let mut below = base.tree(packages);
         // Why it cannot be laid on it does not matter: what it is made of is there as well.
         if self.in_memory
             && can_lay(self.executor)
@@ -93,16 +93,4 @@ pub fn in_memory<'p>(limit: u64, parts: impl Iterator<Item = &'p Part>) -> bool 
 fn fits(limit: u64, size: u64) -> bool {
     // As many bakes as there are threads may ask this at once.
     size <= limit && memory::has(2 * size * (1 + rayon::current_num_threads() as u64))
-}
-
-/// A configured base as a tree is made of it: its packages, and what configuring them changed.
-pub fn below(base: &StageResult, packages: &[Ready<'_>]) -> Vec<Extraction> {
-    let parts = packages.iter().map(|ready| (&ready.deb.part, base.leave_out.get(&ready.package.name)));
-    let mut all = stage::placement(std::iter::empty(), parts);
-    all.push(Extraction {
-        directories: base.part.directories.clone(),
-        parts: vec![base.part.clone()],
-        ..Extraction::default()
-    });
-    all
 }

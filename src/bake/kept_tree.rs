@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::ground;
 use super::making::Ready;
 use super::stage_result::StageResult;
 use crate::canonical;
@@ -77,7 +76,7 @@ pub fn keep(store: &Store, base: &StageResult, packages: &[Ready<'_>]) -> Result
     if of(store, base).is_some() {
         return Ok(());
     }
-    let below = ground::below(base, packages);
+    let below = base.tree(packages);
     let parts: Vec<&Part> = below.iter().flat_map(|layer| &layer.parts).collect();
     let before = Before::new(&below, &[], &BTreeMap::new());
     let root = default_directory("");

@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::making::Ready;
 use crate::digest::Digest;
 use crate::ecosystem::debian::accounts::Ids;
+use crate::ecosystem::debian::stage;
 use crate::layer::Part;
+use crate::sandbox::Extraction;
 
 /// What a stage gave.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -25,4 +28,18 @@ pub struct StageResult {
     pub ids: Ids,
     /// By package, the files that it diverts.
     pub diversions: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl StageResult {
+    /// The configured base that this is as a tree is made of it: its packages, and what configuring them changed.
+    pub fn tree(&self, packages: &[Ready<'_>]) -> Vec<Extraction> {
+        let parts = packages.iter().map(|ready| (&ready.deb.part, self.leave_out.get(&ready.package.name)));
+        let mut all = stage::placement(std::iter::empty(), parts);
+        all.push(Extraction {
+            directories: self.part.directories.clone(),
+            parts: vec![self.part.clone()],
+            ..Extraction::default()
+        });
+        all
+    }
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::graph::Graph;
-use super::ground::{self, Coming, Ground, in_memory};
+use super::ground::{Coming, Ground, in_memory};
 use super::making::Ready;
 use super::stage_result::StageResult;
 use super::{Progress, accounts};
@@ -206,7 +206,7 @@ fn configure(
     let parts = below.iter().chain(packages).map(|ready| &ready.deb.part);
     let in_memory = in_memory(graph.bakery.tree_memory, parts.chain(inputs.below.map(|below| &below.part)));
     let start = || (graph.bakery.start)(in_memory);
-    let layers = inputs.below.map_or_else(Vec::new, |result| ground::below(result, below));
+    let layers = inputs.below.map_or_else(Vec::new, |result| result.tree(below));
     // Starting a worker takes as long as reading what dpkg is told.
     let (ground, packages, configured) = std::thread::scope(|threads| {
         let coming = ground.take();
