@@ -71,8 +71,8 @@ pub fn write(store: &Store, root: &Root, folder: &Path, ahead: &Ahead) -> Result
     let others = existing(folder, &root.name)?;
     let blobs = folder.join(BLOBS);
     fs::create_dir_all(&blobs).context(|| format!("making {}", blobs.display()))?;
-    let marker = folder.join("oci-layout");
-    let has_marker = read_limited(&marker, MARKER.len() as u64).ok().as_deref() == Some(MARKER);
+    let has =
+        |path: &Path, content: &[u8]| read_limited(path, content.len() as u64).is_ok_and(|found| found == content);
     let index = index(root, others)?;
     let synced: Vec<Written> = std::thread::scope(|threads| {
         // A disk takes as long for several files at once as for one.
@@ -91,16 +91,17 @@ pub fn write(store: &Store, root: &Root, folder: &Path, ahead: &Ahead) -> Result
             })
             .filter_map(Result::transpose)
             .collect::<Result<_>>()?;
-        if !has_marker {
-            syncing.push(sync(Written::new(marker, |file| Ok(file.write_all(MARKER)?))?));
+        // The index last: it names the others.
+        for (path, content) in [(folder.join("oci-layout"), MARKER), (folder.join("index.json"), index.as_slice())] {
+            if !has(&path, content) {
+                syncing.push(sync(Written::new(path, |file| Ok(file.write_all(content)?))?));
+            }
         }
-        syncing.push(sync(Written::new(folder.join("index.json"), |file| Ok(file.write_all(&index)?))?));
         let finish = |thread: ScopedJoinHandle<'_, Result<Written>>| {
             thread.join().map_err(|_| Error::new("writing the layout ended unexpectedly"))?
         };
         syncing.into_iter().map(finish).collect::<Result<_>>()
     })?;
-    // The index last: it names the others.
     synced.into_iter().try_for_each(Written::publish)
 }
 

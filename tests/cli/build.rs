@@ -1,6 +1,8 @@
 //! `kiln build`: the same digest whatever happens on the way, and nothing that the lock does not say.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 
 use insta::assert_snapshot;
 use kiln::lock::{Lockfile, PlatformLock};
@@ -234,6 +236,18 @@ fn outputs() {
     for path in ["image/index.json", "image.tar", "docker.tar", "root.tar"] {
         assert!(context.workspace().join(path).is_file(), "{path}");
     }
+    // What is there is left as it is, and mended where it is not what its name says.
+    let layout = context.workspace().join("image");
+    let files = crate::store::files(&layout);
+    let state = |path: &PathBuf| (fs::metadata(path).unwrap().ino(), fs::read(path).unwrap());
+    let states = || -> Vec<_> { files.iter().map(state).collect() };
+    let before = states();
+    context.ok(&["build", "--output", "oci:image"]);
+    assert_eq!(states(), before);
+    let blob = files.iter().position(|path| path.starts_with(layout.join("blobs"))).unwrap();
+    fs::write(&files[blob], "damaged").unwrap();
+    context.ok(&["build", "--output", "oci:image"]);
+    assert_eq!(states()[blob].1, before[blob].1);
     assert_snapshot!(context.kiln(&["build", "--output", "image"]).shown, @"
     exit 2
     --- stderr
