@@ -40,15 +40,18 @@ impl Ground {
     /// Puts the configured base into the empty tree, to be checked later: lays the tree on it if that is kept.
     fn place(&mut self, store: &Store, base: &StageResult, packages: &[Ready<'_>]) -> Result<()> {
         let mut below = base.tree(packages);
+        let kept = kept_tree::of(store, base).filter(|_| self.in_memory && can_lay(self.executor));
         // Why it cannot be laid on it does not matter: what it is made of is there as well.
-        if self.in_memory
-            && can_lay(self.executor)
-            && let Some(kept) = kept_tree::of(store, base)
-            && self.session.lay(&kept.image).is_ok()
-        {
+        let is_laid = kept.as_ref().is_some_and(|kept| self.session.lay(&kept.image).is_ok());
+        if let Some(kept) = kept.as_ref().filter(|_| is_laid) {
             below = kept.rest(&below);
         }
-        stage::place_below(&mut self.session, &below, true)?;
+        let placed = stage::place_below(&mut self.session, &below, true);
+        if let Some(kept) = kept.filter(|_| !is_laid || placed.is_err()) {
+            // A damaged one is set aside by being read, and made again.
+            let _ = store.open_checked(&kept.image);
+        }
+        placed?;
         self.is_placed = true;
         Ok(())
     }

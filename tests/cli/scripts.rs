@@ -123,7 +123,7 @@ fn an_image_made_on_a_kept_tree_is_the_same() {
         "cat /etc/motto >/etc/seen; echo more >>/etc/motto; mv /etc/motto /var; rm /bin/date; mv /root /moved";
     let Some(context) = daemon_beside(postinst, place) else { return };
     let (store, first) = (context.store(), context.folder().join("first"));
-    let kept = context.folder().join("kept");
+    let (kept, torn) = (context.folder().join("kept"), context.folder().join("torn"));
     let build =
         |store: &Path, name: &str| context.ok(&["--store", &store.to_string_lossy(), "build", "--locked", name]);
     context.write("envs/one.toml", define(&["place"]));
@@ -132,6 +132,7 @@ fn an_image_made_on_a_kept_tree_is_the_same() {
     copy(&store, &first);
     context.ok(&["build", "one"]);
     copy(&store, &kept);
+    copy(&store, &torn);
     context.ok(&["build", "two"]);
     context.ok(&["build", "api"]);
     build(&first, "api");
@@ -141,9 +142,19 @@ fn an_image_made_on_a_kept_tree_is_the_same() {
         return not_run("no tree lies on an image here: that needs root, memory, and Linux 6.12");
     }
     assert_eq!(where_built("two"), "794c7630\n");
-    let image = damage(&kept, |bytes| bytes.get(1024..1028) == Some(&0xE0F5_E1E2_u32.to_le_bytes()));
+    let is_image = |bytes: &[u8]| bytes.get(1024..1028) == Some(&0xE0F5_E1E2_u32.to_le_bytes());
+    let image = damage(&kept, is_image);
     build(&kept, "api");
     assert!(!is_damaged(&image), "it was not set aside");
+
+    // One that cannot be mounted, for its root is no folder.
+    let image = torn.join(image.strip_prefix(&kept).unwrap());
+    let mut bytes = fs::read(&image).unwrap();
+    assert!(is_image(&bytes));
+    bytes[4096..4160].fill(0x5a);
+    fs::write(&image, &bytes).unwrap();
+    build(&torn, "api");
+    assert_ne!(fs::read(&image).ok(), Some(bytes), "it was not set aside");
 }
 
 fn copy(from: &Path, to: &Path) {
