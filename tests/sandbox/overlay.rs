@@ -67,9 +67,13 @@ fn layer(fixture: &Fixture, entries: &[Entry]) -> Extraction {
     Extraction { directories, parts: base.parts.into_iter().chain([own]).collect(), ..base }
 }
 
-fn image(fixture: &Fixture, layer: &Extraction, entries: &[Entry]) -> Digest {
+/// The layer of [`entries`], these, and their image in the store.
+fn prepared(fixture: &Fixture) -> (Extraction, Vec<Entry>, Digest) {
+    let entries = entries(fixture);
+    let layer = layer(fixture, &entries);
     let tree: BTreeMap<&str, &Entry> = entries.iter().map(|entry| (entry.path.as_str(), entry)).collect();
-    erofs::write(&fixture.store, &tree, &layer.parts.iter().collect::<Vec<_>>()).unwrap()
+    let image = erofs::write(&fixture.store, &tree, &layer.parts.iter().collect::<Vec<_>>()).unwrap();
+    (layer, entries, image)
 }
 
 /// A session whose tree is in memory, if it can be laid on an image here.
@@ -99,9 +103,7 @@ fn counting(changes: Vec<Change>, before: &[Entry]) -> BTreeMap<String, Option<E
 #[test]
 fn a_tree_on_an_image_changes_as_one_of_files_does() {
     let fixture = Fixture::new();
-    let entries = entries(&fixture);
-    let layer = layer(&fixture, &entries);
-    let image = image(&fixture, &layer, &entries);
+    let (layer, entries, image) = prepared(&fixture);
     let look = "cd /v; stat -c '%n %F %a %u %g %h %Y' . * deep/* deep/*/*; cat file link deep/a/*";
     for script in SCRIPTS {
         let results = [false, true].map(|laid| {
@@ -146,9 +148,7 @@ fn a_tree_on_an_image_changes_as_one_of_files_does() {
 #[test]
 fn a_damaged_image_is_found_and_one_that_others_can_change_is_not_used() {
     let fixture = Fixture::new();
-    let entries = entries(&fixture);
-    let layer = layer(&fixture, &entries);
-    let image = image(&fixture, &layer, &entries);
+    let (layer, _, image) = prepared(&fixture);
     let path = fixture.store.blob_path(&image);
     let place = fixture.place();
     let Some(mut session) = start(&fixture, &place) else { return };
